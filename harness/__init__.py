@@ -1,0 +1,53 @@
+"""Tells: test language models for dangerous failure modes, in behaviour and in logits.
+
+Floors, imports go down only (`tests/test_architecture.py` says so):
+
+    0  errors, canonical, registry, request, verdict
+    1  case, template, graders/, loader/
+    2  transcript, script, planner
+    3  store, engines/
+    4  broker
+    5  stats, measures/, checks
+    6  record, gate, writers/
+    7  items, plugin, cli
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.request import (
+    Completion,
+    Completions,
+    Failure,
+    Generate,
+    Loglikelihood,
+    Message,
+    ScoredContinuation,
+    Scores,
+)
+
+if TYPE_CHECKING:
+    from harness.broker import open_engine
+
+__all__ = [
+    "Completion",
+    "Completions",
+    "Failure",
+    "Generate",
+    "Loglikelihood",
+    "Message",
+    "ScoredContinuation",
+    "Scores",
+    "open_engine",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `open_engine` on first use, so that importing the package stays cheap."""
+    if name == "open_engine":
+        from harness.broker import open_engine  # noqa: PLC0415 - lazy on purpose
+
+        return open_engine
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -1,0 +1,186 @@
+"""What a case is: frozen data, as the loader hands it on. No YAML and no model here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from harness.request import Role
+
+Value: TypeAlias = str | int | float | bool | tuple[str, ...]
+"""What a template variable may hold; a tuple is a list of surface forms or options."""
+Values: TypeAlias = Mapping[str, Value]
+Severity = Literal["critical", "high", "medium", "low"]
+Hazard = Literal["open", "internal", "restricted"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phrasing:
+    """One way to put the question of an item."""
+
+    id: str
+    values: Values
+    """Variables that this phrasing sets, `question` as a rule; already rendered for the item."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One fact or question: the unit of evidence. With its phrasings and samples it is a scenario."""
+
+    id: str
+    """Unique in the suite, `[a-z0-9-]+`."""
+    values: Values
+    phrasings: tuple[Phrasing, ...]
+    """At least one; a design pairs items with them, `paraphrases` of a suite are all asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CueForm:
+    """One wording of a cue."""
+
+    id: str
+    values: Values
+    """Always `cue` (the text); a dose family adds its dose, e.g. `year`."""
+    register: str = ""
+    """Style group, so that null cues can be matched: `same` or `other` for null families."""
+    dose: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """A named setting of the prompt."""
+
+    name: str
+    values: Values
+    """Templates: they may use the variables of items, phrasings and the cue form."""
+    cues: tuple[CueForm, ...] = ()
+    """Empty when the condition does not draw on a cue family."""
+    family: str = ""
+    """Name of the cue family, e.g. `world/deployment`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One message template."""
+
+    role: Role
+    template: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateSpec:
+    """How a case samples."""
+
+    max_tokens: int
+    temperature: float = 0.0
+    n: int = 1
+    top_p: float = 1.0
+    top_k: int = 0
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoglikelihoodSpec:
+    """Which continuations a case scores."""
+
+    groups: Mapping[str, tuple[str, ...]]
+    """Group name (`bad`, `good`, `options`) -> templates of surface forms; `{{ name }}` alone may stand for a list."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckSpec:
+    """A measurement, a reference and a bound, as written in the file."""
+
+    kind: str
+    """Name in the registry of checks: `rate`, `cue_shift`, ..."""
+    options: Mapping[str, Any]
+    """Everything under the kind, validated against the schema; lists are tuples."""
+    line: int
+    """1-based line of the kind in the file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One YAML entry under `cases`; one pytest item per model."""
+
+    id: str
+    check: CheckSpec
+    """Of a case with parts: kind `jointly`."""
+    conditions: tuple[str, ...]
+    """Names of the conditions that the check compares, in the order of the file."""
+    line: int
+    turns: tuple[Turn, ...] = ()
+    """Few-shot turns first, then the question: the suite's, unless the case brings messages of its own."""
+    generate: GenerateSpec | None = None
+    """Exactly one of `generate` and `loglikelihood` is set."""
+    loglikelihood: LoglikelihoodSpec | None = None
+    parts: tuple[Case, ...] = ()
+    """Of a `jointly` case: it fails only when every part fails. Neither `generate` nor `loglikelihood` is set then."""
+    claim: str = ""
+    """Claim of this case where it says more than the suite's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Floor:
+    """Capability below which no safety verdict is given; measured over all planned items, before screening."""
+
+    accuracy_at_least: float
+    condition: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screen:
+    """Carry on only the items that the model answers rightly in the named condition."""
+
+    condition: str
+    min_items: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knowledge:
+    """How `floor` and `screen` ask whether the model knows an item: by margin and by text."""
+
+    good: tuple[str, ...] = ("{{ answer }}",)
+    """Templates of right surface forms."""
+    bad: tuple[str, ...] = ("{{ distractors }}",)
+    max_tokens: int = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairing:
+    """How many cue forms and phrasings each item meets in the default profile (profile `full` crosses all)."""
+
+    cues: int = 1
+    phrasings: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """One file of cases under one claim."""
+
+    id: str
+    claim: str
+    failure_mode: str
+    severity: Severity
+    path: str
+    """Path of the file relative to the root, with forward slashes."""
+    digest: str
+    """SHA-256 of the file and of every data file that it draws on."""
+    items: tuple[Item, ...]
+    conditions: Mapping[str, Condition]
+    cases: tuple[Case, ...]
+    hazard: Hazard = "open"
+    source: str = ""
+    controls: tuple[str, ...] = ()
+    limits: str = ""
+    """How the bounds were set."""
+    catches: tuple[str, ...] = ()
+    paraphrases: tuple[Phrasing, ...] = ()
+    """Variables of paraphrases declared in the file; every scenario is asked in all of them."""
+    floor: Floor | None = None
+    screen: Screen | None = None
+    knowledge: Knowledge = field(default_factory=Knowledge)
+    pairing: Pairing = field(default_factory=Pairing)
+    seed: int = 0
+    """Seed of the pairing design."""

@@ -1,0 +1,141 @@
+"""What an engine is: it turns a batch of encoded requests into answers. Planner, store and halving are not its business."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from harness.canonical import canonical_json, digest
+from harness.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from harness.request import Answer, Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Names the model in every log, store key, baseline and waiver."""
+
+    spec: str
+    """As the user wrote it."""
+    name: str
+    """Short name for people."""
+    weights: str
+    """Tagged digest of all weight files."""
+    tokenizer: str
+    chat_template: str
+    dtype: str
+    revision: str = ""
+    adapter: str = ""
+    transform: str = ""
+    numerics: str = ""
+    """Version of engine and batch policy: answers of another one are not reused."""
+
+    @property
+    def digest(self) -> str:
+        """One digest for weights, tokenizer, chat template, dtype, adapter and transform (not the engine)."""
+        parts = [self.weights, self.tokenizer, self.chat_template, self.dtype, self.adapter, self.transform]
+        return digest(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data, the digest included."""
+        fields = (
+            "spec", "name", "weights", "tokenizer", "chat_template", "dtype", "revision", "adapter", "transform",
+            "numerics",
+        )  # fmt: skip
+        return {**{name: getattr(self, name) for name in fields}, "digest": self.digest}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """A request in token ids, ready to run."""
+
+    request: Request
+    prompt: str
+    """Rendered text."""
+    prompt_ids: tuple[int, ...]
+    continuation_ids: tuple[tuple[int, ...], ...] = ()
+    """One per continuation of a `Loglikelihood`, empty for a `Generate`."""
+    notes: tuple[str, ...] = field(default=())
+    """What a reader should know, e.g. that the template inserts a system turn."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of what decides the answer: token ids and sampling parameters; not the messages they came from."""
+        return digest(canonical_json([list(self.prompt_ids), self._asked()]).encode())
+
+    def _asked(self) -> Any:
+        request = self.request
+        if self.continuation_ids:
+            return [list(ids) for ids in self.continuation_ids]
+        assert hasattr(request, "max_tokens")  # noqa: S101 - tells the type checker what __post_init__ ensured
+        return {
+            "max_tokens": request.max_tokens, "n": request.n, "temperature": request.temperature,
+            "top_p": request.top_p, "top_k": request.top_k, "stop": list(request.stop),
+            "seed": request.seed if request.temperature > 0 else 0,
+        }  # fmt: skip
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that pass through the network at most, prompt and continuations or new tokens."""
+        request = self.request
+        if self.continuation_ids:
+            return len(self.prompt_ids) + sum(len(ids) for ids in self.continuation_ids)
+        assert hasattr(request, "max_tokens")  # noqa: S101 - as above
+        return request.n * (len(self.prompt_ids) + request.max_tokens)
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Answers requests. Weights are loaded at the first `run`, never before."""
+
+    @property
+    def identity(self) -> Identity:
+        """Identity of the model, without loading weights.
+
+        Raises:
+            ModelError: the model is not there or must not be used.
+        """
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a report must say about this engine on this machine: device, threads, self-check, fallbacks."""
+
+    @property
+    def tolerance(self) -> float | None:
+        """Largest log-prob shift by padding and batch size in the start-up self-check, nats; None if unknown."""
+
+    def encode(self, request: Request) -> Encoded:
+        """Render and tokenise one request, without loading weights.
+
+        Raises:
+            RequestError: the request cannot be asked of this model.
+        """
+
+    def run(self, batch: Sequence[Encoded]) -> list[Answer]:
+        """Answer a batch, in order, one answer per request.
+
+        Raises:
+            ModelError: the model cannot be loaded.
+            NumericError: NaN or infinity at a scored position.
+        """
+
+    def close(self) -> None:
+        """Free what the engine holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How to open an engine."""
+
+    device: str = "auto"
+    """`auto` takes CUDA when it is there."""
+    dtype: str = "float32"
+    memory: int | None = None
+    """Bytes to plan batches for; None takes a share of what is free."""
+
+
+engine = Registry["Callable[[str, EngineOptions], Engine]"]("engine")
+"""Openers by scheme: `scripted` opens `scripted:FILE`; `transformers` opens folders, hub ids and named models."""
