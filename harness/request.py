@@ -167,10 +167,16 @@ def request_to_json(request: Request) -> dict[str, Any]:
     if isinstance(request, Loglikelihood):
         return {"kind": "loglikelihood", "messages": messages, "continuations": list(request.continuations)}
     return {
-        "kind": "generate", "messages": messages, "max_tokens": request.max_tokens, "n": request.n,
-        "temperature": request.temperature, "top_p": request.top_p, "top_k": request.top_k,
-        "seed": request.seed, "stop": list(request.stop),
-    }  # fmt: skip
+        "kind": "generate",
+        "messages": messages,
+        "max_tokens": request.max_tokens,
+        "n": request.n,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "top_k": request.top_k,
+        "seed": request.seed,
+        "stop": list(request.stop),
+    }
 
 
 def request_from_json(data: dict[str, Any]) -> Request:
@@ -204,10 +210,14 @@ def response_to_json(response: Response) -> dict[str, Any]:
         ]
         return {"kind": "scores", "continuations": scored, **head}
     completed = [
-        {"text": item.text, "token_ids": list(item.token_ids), "token_logprobs": list(item.token_logprobs),
-         "finish_reason": item.finish_reason}
+        {
+            "text": item.text,
+            "token_ids": list(item.token_ids),
+            "token_logprobs": list(item.token_logprobs),
+            "finish_reason": item.finish_reason,
+        }
         for item in response.completions
-    ]  # fmt: skip
+    ]
     return {"kind": "completions", "completions": completed, **head}
 
 

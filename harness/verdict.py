@@ -72,9 +72,15 @@ class Measurement:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data."""
         return {
-            "name": self.name, "value": self.value, "unit": self.unit, "n": self.n,
-            "low": self.low, "high": self.high, "of": self.of, "note": self.note,
-        }  # fmt: skip
+            "name": self.name,
+            "value": self.value,
+            "unit": self.unit,
+            "n": self.n,
+            "low": self.low,
+            "high": self.high,
+            "of": self.of,
+            "note": self.note,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

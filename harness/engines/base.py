@@ -1,12 +1,13 @@
-"""What an engine is: it turns a batch of encoded requests into answers. Planner, store and halving are not its business."""
+"""What an engine is: it turns a batch of encoded requests into answers; planning, storing and halving are others'."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
-from harness.canonical import canonical_json, digest
+from harness.canonical import digest
 from harness.registry import Registry
+from harness.request import Loglikelihood
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,9 +43,17 @@ class Identity:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data, the digest included."""
         fields = (
-            "spec", "name", "weights", "tokenizer", "chat_template", "dtype", "revision", "adapter", "transform",
+            "spec",
+            "name",
+            "weights",
+            "tokenizer",
+            "chat_template",
+            "dtype",
+            "revision",
+            "adapter",
+            "transform",
             "numerics",
-        )  # fmt: skip
+        )
         return {**{name: getattr(self, name) for name in fields}, "digest": self.digest}
 
 
@@ -64,27 +73,21 @@ class Encoded:
     @property
     def fingerprint(self) -> str:
         """Digest of what decides the answer: token ids and sampling parameters; not the messages they came from."""
-        return digest(canonical_json([list(self.prompt_ids), self._asked()]).encode())
+        return digest([list(self.prompt_ids), self._asked()])
 
     def _asked(self) -> Any:
         request = self.request
-        if self.continuation_ids:
+        if isinstance(request, Loglikelihood):
             return [list(ids) for ids in self.continuation_ids]
-        assert hasattr(request, "max_tokens")  # noqa: S101 - tells the type checker what __post_init__ ensured
         return {
-            "max_tokens": request.max_tokens, "n": request.n, "temperature": request.temperature,
-            "top_p": request.top_p, "top_k": request.top_k, "stop": list(request.stop),
+            "max_tokens": request.max_tokens,
+            "n": request.n,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "top_k": request.top_k,
+            "stop": list(request.stop),
             "seed": request.seed if request.temperature > 0 else 0,
-        }  # fmt: skip
-
-    @property
-    def tokens(self) -> int:
-        """Tokens that pass through the network at most, prompt and continuations or new tokens."""
-        request = self.request
-        if self.continuation_ids:
-            return len(self.prompt_ids) + sum(len(ids) for ids in self.continuation_ids)
-        assert hasattr(request, "max_tokens")  # noqa: S101 - as above
-        return request.n * (len(self.prompt_ids) + request.max_tokens)
+        }
 
 
 @runtime_checkable
@@ -106,6 +109,10 @@ class Engine(Protocol):
     @property
     def tolerance(self) -> float | None:
         """Largest log-prob shift by padding and batch size in the start-up self-check, nats; None if unknown."""
+
+    @property
+    def batch_tokens(self) -> int:
+        """Padded tokens that one batch may hold on this device."""
 
     def encode(self, request: Request) -> Encoded:
         """Render and tokenise one request, without loading weights.
@@ -137,5 +144,7 @@ class EngineOptions:
     """Bytes to plan batches for; None takes a share of what is free."""
 
 
-engine = Registry["Callable[[str, EngineOptions], Engine]"]("engine")
+Opener: TypeAlias = "Callable[[str, EngineOptions], Engine]"
+
+engine: Registry[Opener] = Registry("engine")
 """Openers by scheme: `scripted` opens `scripted:FILE`; `transformers` opens folders, hub ids and named models."""

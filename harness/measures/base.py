@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from harness.registry import Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.transcript import Transcript
     from harness.verdict import CheckResult
 

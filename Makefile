@@ -1,0 +1,49 @@
+# The only commands. Everything they need is made in .venv and in the user's cache.
+#   make eval   run the shipped suites on the embedded default model; exits 0 when the record is whole
+#   make gate   the same on MODEL=..., exits with the verdict
+#   make test   the project's own tests
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+MODEL  ?= smollm2
+REPORT ?= reports/latest
+SUITES ?= evals
+# Nothing here talks to a model hub; nothing that imports transformers should try.
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: env eval gate test lint bench docs
+.DEFAULT_GOAL := eval
+
+$(VENV)/.done: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Tells needs Python 3.11 or newer; $(PYTHON) is older. Set PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+env: $(VENV)/.done
+
+eval: env
+	@$(BIN)/python -m harness.engines.transformers.smollm2
+	@$(BIN)/pytest $(SUITES) --model $(MODEL) --report $(REPORT); \
+	  $(BIN)/tells verdict --whole $(REPORT)/run.json
+
+gate: env
+	@$(BIN)/pytest $(SUITES) --model $(MODEL) --report $(REPORT); \
+	  $(BIN)/tells verdict $(REPORT)/run.json
+
+test: env
+	$(BIN)/pytest
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/tells validate evals
+
+bench: env
+	$(BIN)/python bench/agreement.py
+
+docs: env
+	$(BIN)/python -m docs.build

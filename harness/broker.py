@@ -1,0 +1,309 @@
+"""The only place where planner, store and engine meet.
+
+The broker settles all scripts of a run in rounds: union of what they ask, dedupe, look up the store, plan batches, ask
+the engine, store each batch as it comes, hand the answers back. Whatever goes wrong becomes a `Failure` for the
+requests concerned; nothing but an interrupt leaves `settle` as an exception. A batch that raises is halved until the
+culprit is alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from harness import planner
+from harness.engines import open_spec
+from harness.engines.base import EngineOptions
+from harness.errors import ModelError, RequestError, StoreError, TellsError
+from harness.request import Failure
+from harness.store import key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from harness.engines.base import Encoded, Engine, Identity
+    from harness.planner import Batch
+    from harness.request import Request, Response
+    from harness.script import Script
+    from harness.store import Store
+    from harness.transcript import Transcript
+
+DETAIL = 2000
+"""Characters of an exception's text that a failure keeps."""
+
+
+class Progress(Protocol):
+    """Told how the asking goes; a progress bar on a terminal, nothing elsewhere."""
+
+    def start(self, requests: int, tokens: int) -> None:
+        """Say how much this round will ask."""
+
+    def advance(self, requests: int, tokens: int) -> None:
+        """Say that a batch is answered."""
+
+    def stop(self) -> None:
+        """Say that the round is over."""
+
+
+class Quiet:
+    """Progress for nobody."""
+
+    def start(self, requests: int, tokens: int) -> None:
+        """Ignore."""
+
+    def advance(self, requests: int, tokens: int) -> None:
+        """Ignore."""
+
+    def stop(self) -> None:
+        """Ignore."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a run asked, for the record."""
+
+    requests: int = 0
+    """Asked by scripts, doubles included."""
+    unique: int = 0
+    """After deduplication over the whole run."""
+    from_store: int = 0
+    asked: int = 0
+    """Put to the model."""
+    tokens: int = 0
+    """Passed through the network for them, new tokens counted at their limit."""
+    failures: int = 0
+    seconds: float = 0.0
+    """Spent asking the model."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {
+            "requests": self.requests,
+            "unique": self.unique,
+            "from_store": self.from_store,
+            "asked": self.asked,
+            "tokens": self.tokens,
+            "failures": self.failures,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def failure_of(error: BaseException, kind: str) -> Failure:
+    """Turn an exception into the failure of a request; `kind` where the error has none of its own."""
+    own = isinstance(error, TellsError)
+    text = str(error) if own else f"{type(error).__name__}: {error}"
+    return Failure(error.kind if isinstance(error, TellsError) else kind, text[:DETAIL])
+
+
+@dataclass(slots=True)
+class Broker:
+    """Answers the requests of one model."""
+
+    engine: Engine
+    store: Store | None = None
+    run: str = ""
+    """Run id: failures are shared under it, and retried by the next run."""
+    progress: Progress = field(default_factory=Quiet)
+    tally: Tally = field(default_factory=Tally)
+    _answers: dict[str, Response] = field(default_factory=dict)
+    """Everything answered in this process, by store key."""
+    _encoded: dict[Request, Encoded | Failure] = field(default_factory=dict)
+    _model_failure: Failure | None = None
+
+    def settle(self, scripts: Mapping[str, Script]) -> dict[str, Transcript | Failure]:
+        """Advance `scripts` together until each has returned its transcript, or failed."""
+        done: dict[str, Transcript | Failure] = {}
+        waiting: dict[str, Sequence[Request]] = {}
+        for name, script in scripts.items():
+            self._advance(name, script, None, waiting, done)
+        while waiting:
+            asked = [request for requests in waiting.values() for request in requests]
+            answers = dict(zip(asked, self.answer(asked), strict=True))
+            current, waiting = waiting, {}
+            for name, requests in current.items():
+                self._advance(name, scripts[name], [answers[request] for request in requests], waiting, done)
+        return done
+
+    def answer(self, requests: Sequence[Request]) -> list[Response]:
+        """Answer `requests` in order; what cannot be answered comes back as a `Failure`."""
+        self.tally.requests += len(requests)
+        try:
+            identity = self.engine.identity
+        except Exception as error:  # noqa: BLE001 - whatever it is, no request can be answered
+            return [failure_of(error, "model")] * len(requests)
+        encoded = {request: self._encode(request) for request in dict.fromkeys(requests)}
+        keys = {request: key_of(identity, item) for request, item in encoded.items() if not isinstance(item, Failure)}
+        fresh = {keys[request]: encoded[request] for request in keys if keys[request] not in self._answers}
+        self.tally.unique += len(fresh)
+        self._settle_fresh({key: item for key, item in fresh.items() if not isinstance(item, Failure)}, identity)
+        responses: dict[Request, Response] = {}
+        for request, item in encoded.items():
+            responses[request] = item if isinstance(item, Failure) else self._answers[keys[request]]
+        return [responses[request] for request in requests]
+
+    def cost(self, scripts: Iterable[Script]) -> planner.Cost:
+        """Return what `scripts` would ask at most, encoded but never sent; stored answers are not asked again."""
+        from harness.script import drive  # noqa: PLC0415 - only planning needs it
+
+        asked = [request for script in scripts for requests in drive(script) for request in requests]
+        identity = self.engine.identity
+        unique: dict[str, Encoded] = {}
+        for request in dict.fromkeys(asked):
+            item = self._encode(request)
+            if not isinstance(item, Failure):
+                unique[key_of(identity, item)] = item
+        known = self.store.get(unique, self.run) if self.store else {}
+        return planner.cost(len(asked), (item for key, item in unique.items() if key not in known))
+
+    def _advance(
+        self,
+        name: str,
+        script: Script,
+        answers: list[Response] | None,
+        waiting: dict[str, Sequence[Request]],
+        done: dict[str, Transcript | Failure],
+    ) -> None:
+        try:
+            waiting[name] = next(script) if answers is None else script.send(answers)
+        except StopIteration as stop:
+            done[name] = stop.value
+        except Exception as error:  # noqa: BLE001 - one script's failure must not stop the others
+            done[name] = failure_of(error, "script")
+
+    def _encode(self, request: Request) -> Encoded | Failure:
+        if request not in self._encoded:
+            try:
+                self._encoded[request] = self.engine.encode(request)
+            except RequestError as error:
+                self._encoded[request] = failure_of(error, "tokenisation")
+            except Exception as error:  # noqa: BLE001 - an unknown failure to encode is a failure of this request
+                self._encoded[request] = failure_of(error, "tokenisation")
+        return self._encoded[request]
+
+    def _settle_fresh(self, fresh: Mapping[str, Encoded], identity: Identity) -> None:
+        pending = self._look_up(fresh)
+        if not pending:
+            return
+        try:
+            with self.store.owner() if self.store else contextlib.nullcontext():
+                # Another process may have answered while this one waited for the right to ask.
+                pending = self._look_up(pending) if self.store else pending
+                self._ask(pending, identity)
+        except StoreError as error:
+            self._answers.update({key: failure_of(error, "store") for key in pending if key not in self._answers})
+
+    def _look_up(self, wanted: Mapping[str, Encoded]) -> dict[str, Encoded]:
+        """Take from the store what it has; return the rest."""
+        if not self.store or not wanted:
+            return dict(wanted)
+        try:
+            found = self.store.get(wanted, self.run)
+        except StoreError as error:
+            self._answers.update(dict.fromkeys(wanted, failure_of(error, "store")))
+            return {}
+        self._answers.update(found)
+        self.tally.from_store += len(found)
+        return {key: item for key, item in wanted.items() if key not in found}
+
+    def _ask(self, pending: Mapping[str, Encoded], identity: Identity) -> None:
+        keys = {item.fingerprint: key for key, item in pending.items()}
+        batches = planner.plan(list(pending.values()), self.engine.batch_tokens)
+        if not batches:
+            return
+        self.progress.start(len(pending), sum(planner.tokens(item) for item in pending.values()))
+        try:
+            for batch in batches:
+                started = time.perf_counter()
+                answers = self._run(batch)
+                self.tally.seconds += time.perf_counter() - started
+                self._keep({keys[item.fingerprint]: answers[item.fingerprint] for item in batch.items}, identity)
+                self._count(batch, answers)
+        finally:
+            self.progress.stop()
+        self._remember_rate(identity)
+
+    def _run(self, batch: Batch) -> dict[str, Response]:
+        """Answer one batch, by fingerprint; halve it when it raises."""
+        if self._model_failure:
+            return {item.fingerprint: self._model_failure for item in batch.items}
+        try:
+            answers = self.engine.run(batch.items)
+            return {item.fingerprint: answer for item, answer in zip(batch.items, answers, strict=True)}
+        except ModelError as error:
+            # A model that cannot be loaded cannot be loaded for the next batch either.
+            self._model_failure = failure_of(error, "model")
+            return {item.fingerprint: self._model_failure for item in batch.items}
+        except Exception as error:  # noqa: BLE001 - out of memory, a numeric error, a bug: alone it is a failure
+            if len(batch.items) == 1:
+                return {batch.items[0].fingerprint: failure_of(error, "forward")}
+            first, second = batch.halves()
+            return {**self._run(first), **self._run(second)}
+
+    def _keep(self, answers: dict[str, Response], identity: Identity) -> None:
+        if self.store:
+            try:
+                self.store.put(answers, identity=identity, run=self.run)
+            except StoreError as error:
+                # An answer that could not be kept cannot be checked later: the case is not measured.
+                answers = dict.fromkeys(answers, failure_of(error, "store"))
+        self._answers.update(answers)
+
+    def _count(self, batch: Batch, answers: Mapping[str, Response]) -> None:
+        tokens = sum(planner.tokens(item) for item in batch.items)
+        self.tally.asked += len(batch.items)
+        self.tally.tokens += tokens
+        self.tally.failures += sum(isinstance(answer, Failure) for answer in answers.values())
+        self.progress.advance(len(batch.items), tokens)
+
+    def _remember_rate(self, identity: Identity) -> None:
+        enough = 2000  # tokens; fewer say more about start-up than about speed
+        if self.store and self.tally.seconds > 0 and self.tally.tokens >= enough:
+            with contextlib.suppress(StoreError):
+                self.store.remember(
+                    f"rate/{identity.digest}/{identity.numerics}", self.tally.tokens / self.tally.seconds
+                )
+
+
+class OpenEngine:
+    """An engine with `answer`: the same planning, halving and failures as in a pytest run, without a store."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Wrap an engine."""
+        self.engine = engine
+        self._broker = Broker(engine)
+
+    @property
+    def identity(self) -> Identity:
+        """Identity of the model."""
+        return self.engine.identity
+
+    def answer(self, requests: Sequence[Request]) -> list[Response]:
+        """Answer `requests` in order.
+
+        Returns:
+            `Scores` for each `Loglikelihood`, `Completions` for each `Generate`, and a `Failure` for each request
+            that could not be answered.
+        """
+        return self._broker.answer(requests)
+
+    def close(self) -> None:
+        """Free the model."""
+        self.engine.close()
+
+
+def open_engine(spec: str, *, device: str = "auto", dtype: str = "float32", memory: int | None = None) -> OpenEngine:
+    """Open the model that `spec` names; weights are loaded with the first request.
+
+    Args:
+        spec: a folder, a hub id in the local cache, `smollm2`, or `scripted:FILE`.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
+        dtype: `float32`, `bfloat16` or `float16`.
+        memory: bytes that one batch may take; None for a share of what is free.
+
+    Raises:
+        SpecError: `spec` names no model.
+        ModelError: the model is not there or must not be used.
+    """
+    return OpenEngine(open_spec(spec, EngineOptions(device=device, dtype=dtype, memory=memory)))

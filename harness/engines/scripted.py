@@ -1,0 +1,168 @@
+r"""An engine that answers from a script: the test double of every other engine, and public.
+
+`scripted:FILE` reads a YAML or JSON file; the first rule whose pattern is found in the conversation answers:
+
+    name: polite
+    default: {text: "I do not know.", logprob: -8.0}
+    rules:
+      - when: "capital of France"          # RE2, searched in "system: ...\nuser: ..."
+        text: "Paris"                      # or a list, one per sample; `finish: length` cuts it
+        logprobs: {"Paris": -0.1}          # of continuations; others get `logprob` of the rule or the default
+      - when: "boom"
+        fail: "no such thing"              # raises
+
+Tests that need more hand a function to `ScriptedEngine`.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from harness.canonical import digest
+from harness.engines.base import Encoded, EngineOptions, Identity, engine
+from harness.errors import NumericError, SpecError
+from harness.request import Completion, Completions, Generate, Loglikelihood, ScoredContinuation, Scores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.request import Answer, Request
+
+PIECE = re.compile(r"\s*\S+|\s+$")
+"""A pretended token: a word with the space before it."""
+Reply: TypeAlias = Callable[["Request", str], "dict[str, Any]"]
+"""From a request and its conversation as text to a rule: `text`, `logprobs`, `logprob`, `finish`, `fail`."""
+
+
+@dataclass(slots=True)
+class ScriptedEngine:
+    """Answers by a function; deterministic, no weights, no time."""
+
+    reply: Reply
+    name: str = "scripted"
+    version: str = "1"
+    """Stands for the weights: change it when the function changes."""
+    batch_tokens: int = 4096
+    notes: tuple[str, ...] = ("scripted answers: no model was measured",)
+    tolerance: float | None = 0.0
+    batches: list[int] = field(default_factory=list)
+    """Sizes of the batches run so far, for tests."""
+
+    @property
+    def identity(self) -> Identity:
+        """Identity made of name and version."""
+        return Identity(
+            spec=f"scripted:{self.name}",
+            name=self.name,
+            weights=digest([self.name, self.version]),
+            tokenizer="words/1",
+            chat_template="roles/1",
+            dtype="scripted",
+            numerics="scripted/1",
+        )
+
+    def encode(self, request: Request) -> Encoded:
+        """Turn words into pretended token ids."""
+        prompt = conversation(request)
+        continuations = request.continuations if isinstance(request, Loglikelihood) else ()
+        return Encoded(
+            request=request,
+            prompt=prompt,
+            prompt_ids=_ids(prompt),
+            continuation_ids=tuple(_ids(text) for text in continuations),
+        )
+
+    def run(self, batch: Sequence[Encoded]) -> list[Answer]:
+        """Answer each request by the function."""
+        self.batches.append(len(batch))
+        return [self._answer(item) for item in batch]
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    def _answer(self, item: Encoded) -> Answer:
+        rule = self.reply(item.request, item.prompt)
+        if "fail" in rule:
+            raise RuntimeError(str(rule["fail"]))
+        if isinstance(item.request, Loglikelihood):
+            return self._scores(item, item.request, rule)
+        return self._completions(item, item.request, rule)
+
+    def _scores(self, item: Encoded, request: Loglikelihood, rule: dict[str, Any]) -> Scores:
+        scored = []
+        for text, ids in zip(request.continuations, item.continuation_ids, strict=True):
+            logprob = float(rule.get("logprobs", {}).get(text, rule.get("logprob", -8.0)))
+            if not logprob <= 0.0 or logprob == float("-inf"):
+                msg = f"log-prob {logprob} of {text!r} is not a finite number <= 0"
+                raise NumericError(msg)
+            share = tuple(logprob / len(ids) for _ in ids)
+            scored.append(ScoredContinuation(text=text, token_ids=ids, token_logprobs=share))
+        return Scores(continuations=tuple(scored), prompt=item.prompt, prompt_ids=item.prompt_ids)
+
+    def _completions(self, item: Encoded, request: Generate, rule: dict[str, Any]) -> Completions:
+        texts = rule.get("text", "")
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        done = []
+        for index in range(request.n):
+            pieces = PIECE.findall(str(texts[index % len(texts)]))
+            cut = len(pieces) > request.max_tokens or rule.get("finish") == "length"
+            pieces = pieces[: request.max_tokens]
+            text = "".join(pieces)
+            ids = _ids(text)
+            done.append(
+                Completion(
+                    text=text,
+                    token_ids=ids,
+                    token_logprobs=(-0.1,) * len(ids),
+                    finish_reason="length" if cut else "stop",
+                )
+            )
+        return Completions(completions=tuple(done), prompt=item.prompt, prompt_ids=item.prompt_ids)
+
+
+def conversation(request: Request) -> str:
+    """Return the conversation as text, one `role: content` a turn."""
+    if isinstance(request.messages, str):
+        return request.messages
+    return "\n".join(f"{message.role}: {message.content}" for message in request.messages)
+
+
+def _ids(text: str) -> tuple[int, ...]:
+    return tuple(zlib.crc32(piece.encode("utf-8", "surrogatepass")) for piece in PIECE.findall(text)) or (0,)
+
+
+@engine.register("scripted")
+def open_scripted(spec: str, options: EngineOptions) -> ScriptedEngine:  # noqa: ARG001 - device and dtype mean nothing here
+    """Open `scripted:FILE`.
+
+    Raises:
+        SpecError: the file is missing or is not a script.
+    """
+    import re2  # noqa: PLC0415 - only needed when a script is used
+    import yaml  # noqa: PLC0415
+
+    path = Path(spec.partition(":")[2])
+    try:
+        data = path.read_bytes()
+        script = yaml.safe_load(data)
+        rules = [(re2.compile(rule["when"]), rule) for rule in script.get("rules", [])]
+        default = dict(script.get("default", {}))
+    except (OSError, yaml.YAMLError, re2.error, AttributeError, KeyError, TypeError) as error:
+        msg = (
+            f"--model {spec}: cannot read the script ({type(error).__name__}: {error}); "
+            "expected a YAML file with `rules` (when, text, logprobs) and `default`"
+        )
+        raise SpecError(msg) from error
+
+    def reply(_request: Request, prompt: str) -> dict[str, Any]:
+        for pattern, rule in rules:
+            if pattern.search(prompt):
+                return {**default, **rule}
+        return default
+
+    return ScriptedEngine(reply, name=str(script.get("name", path.stem)), version=digest(data))

@@ -1,0 +1,140 @@
+"""One row of evidence as a record keeps it: what was said to the model and what came back.
+
+Texts of restricted suites never get into a record: `redacted` and `withhold` leave digests in their place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping  # noqa: TC003 - records are rebuilt from their hints at run time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness import canonical
+from harness.request import Completions, Failure, Message, Scores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.transcript import Row
+
+QUOTED = re.compile(r"(?<!\w)(['\"`])(?:\\.|[^\\])*?\1(?!\w)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerText:
+    """One generated text."""
+
+    text: str
+    finish_reason: str
+    """`stop` or `length`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenScore:
+    """One token of a scored continuation."""
+
+    token: str
+    """Its text where the engine knows it, else its id as `#id`."""
+    logprob: float
+    """Nats, given everything before it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredText:
+    """One scored continuation."""
+
+    text: str
+    group: str
+    """`bad`, `good`, `options`; empty when it belongs to none."""
+    tokens: tuple[TokenScore, ...]
+    logprob: float
+    """Nats, sum over the tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One row of evidence: what was said to the model and what came back."""
+
+    id: str
+    """Row id, `scenario/condition/cue/phrasing/kind`."""
+    scenario: str
+    condition: str
+    cue: str | None = None
+    messages: tuple[Message, ...] = ()
+    """Turns with every template filled in."""
+    prompt: str = ""
+    """The text that the model saw, chat template applied."""
+    answers: tuple[AnswerText, ...] = ()
+    scored: tuple[ScoredText, ...] = ()
+    groups: Mapping[str, float] = field(default_factory=dict)
+    """Group name -> log of the summed probability of its continuations, nats."""
+    margin: float | None = None
+    """Nats; logsumexp(bad) - logsumexp(good), or logsumexp(bad) alone; None when nothing was scored."""
+    failure: str = ""
+    """Kind and detail, where no answer could be had; the kind alone in a restricted suite."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Of a redacted exchange: tagged SHA-256 of `asked` and `answered`. Then it holds no texts."""
+
+
+def withhold(text: str) -> str:
+    """Return `text` with every quotation replaced by its digest; error messages quote prompts and answers."""
+    return QUOTED.sub(lambda match: f"[withheld {canonical.digest(match.group().encode('utf-8', 'replace'))}]", text)
+
+
+def redacted(exchange: Exchange) -> Exchange:
+    """Return `exchange` without texts: ids, numbers and digests stay."""
+    if exchange.digests:
+        return exchange
+    asked = [[message.role, message.content] for message in exchange.messages]
+    answered = [*[answer.text for answer in exchange.answers], *[scored.text for scored in exchange.scored]]
+    return dataclasses.replace(
+        exchange,
+        messages=(), prompt="", answers=(), scored=(), failure=exchange.failure.partition(":")[0],
+        digests={"asked": canonical.digest([asked, exchange.prompt]), "answered": canonical.digest(answered)},
+    )  # fmt: skip
+
+
+def exchange_from_row(row: Row, token_text: Callable[[int], str] | None = None) -> Exchange:
+    """Return the exchange of one transcript row.
+
+    Args:
+        row: A row with its answer, or with the failure that stands for it.
+        token_text: Text of a token id, where the engine can say.
+    """
+    head: dict[str, Any] = {"id": row.id, "scenario": row.scenario, "condition": row.condition, "cue": row.cue}
+    head["messages"] = row.messages
+    match row.response:
+        case Failure(kind, detail):
+            return Exchange(**head, failure=f"{kind}: {detail}")
+        case Completions(completions=completions, prompt=prompt):
+            answers = tuple(AnswerText(text=done.text, finish_reason=done.finish_reason) for done in completions)
+            return Exchange(**head, prompt=prompt, answers=answers)
+        case Scores() as scores:
+            return _scored_exchange(head, row, scores, token_text or "#{}".format)
+
+
+def _scored_exchange(head: dict[str, Any], row: Row, scores: Scores, token_text: Callable[[int], str]) -> Exchange:
+    group_of = {index: name for name, indices in row.groups.items() for index in indices}
+    if not all(math.isfinite(number) for item in scores.continuations for number in item.token_logprobs):
+        return Exchange(**head, prompt=scores.prompt, failure="numeric: a log-probability is NaN or infinite")
+    scored = tuple(
+        ScoredText(
+            text=item.text, group=group_of.get(index, ""), logprob=item.logprob,
+            tokens=tuple(
+                TokenScore(token=token_text(token), logprob=logprob)
+                for token, logprob in zip(item.token_ids, item.token_logprobs, strict=True)
+            ),
+        )
+        for index, item in enumerate(scores.continuations)
+    )  # fmt: skip
+    sums = {name: _logsumexp([scored[index].logprob for index in indices]) for name, indices in row.groups.items()}
+    margin = sums["bad"] - sums.get("good", 0.0) if "bad" in sums else None
+    return Exchange(**head, prompt=scores.prompt, scored=scored, groups=sums, margin=margin)
+
+
+def _logsumexp(logprobs: list[float]) -> float:
+    peak = max(logprobs)
+    return peak + math.log(math.fsum(math.exp(logprob - peak) for logprob in logprobs))

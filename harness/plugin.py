@@ -1,0 +1,214 @@
+"""pytest hooks, nothing else: `pytest evals --model SPEC --report DIR`.
+
+Importing this module loads neither torch, transformers, scipy, statsmodels nor matplotlib; a test says so.
+
+The flush, in which all requests of all selected items are answered, runs around the loop and not in an item: so the
+time of items is honest, a per-item timeout cannot hit it, and under xdist nobody is blamed for an owner that dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.case import FAILURE_MODES, SEVERITIES
+from harness.items import NO_MODEL, OPTIONS, RUN, EvalFile, EvalItem, is_eval_file
+from harness.progress import Bar
+from harness.reporting import Reporting
+from harness.session import Run, RunOptions
+from harness.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+MARKS = {
+    **dict.fromkeys(FAILURE_MODES, "failure mode of an eval"),
+    **dict.fromkeys(SEVERITIES, "severity of an eval"),
+    **{kind: f"an eval that rests on {kind}" for kind in ("behaviour", "logits", "activations")},
+}
+REPORTING = pytest.StashKey[Reporting]()
+LETTERS = {
+    Verdict.PASS: ".",
+    Verdict.FAIL: "F",
+    Verdict.INCONCLUSIVE: "I",
+    Verdict.INVALID: "E",
+    Verdict.WAIVED: "w",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options; long words carry a prefix because other plugins own the short ones."""
+    group = parser.getgroup("tells", "tests of language models (*.eval.yaml)")
+    add = group.addoption
+    add("--model", action="append", default=[], metavar="SPEC", dest="tells_models",
+        help="model under test: a folder, a hub id in the local cache, smollm2, scripted:FILE; repeatable")  # fmt: skip
+    add("--twin", metavar="SPEC", dest="tells_twin", help="clean reference model, for twin-corrected diagnostics")
+    add("--baseline", metavar="RUN.json", dest="tells_baseline", help="earlier run to compare with")
+    add("--policy", metavar="FILE", dest="tells_policy", help="what a release requires")
+    add("--report", metavar="DIR", dest="tells_report", help="folder for run.json, report.html, report.md, junit.xml")
+    add("--store", metavar="FILE", dest="tells_store",
+        help="answers kept between runs (default: .tells/store.sqlite under the root; 'none' keeps nothing)")  # fmt: skip
+    add("--plan", action="store_true", dest="tells_plan",
+        help="show what would be asked (requests, tokens, time) and stop; loads no model")  # fmt: skip
+    add("--tells-engine", metavar="NAME", dest="tells_engine", default="auto",
+        help="engine to use: auto, transformers or scripted")  # fmt: skip
+    add("--tells-device", metavar="DEVICE", dest="tells_device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    add("--tells-dtype", metavar="DTYPE", dest="tells_dtype", default="float32",
+        help="float32 (default, for gates), bfloat16 or float16")  # fmt: skip
+    add("--tells-memory", metavar="MIB", dest="tells_memory", type=int, help="MiB that one batch may take")
+    add("--tells-profile", dest="tells_profile", choices=("default", "full"), default="default",
+        help="default: a balanced design; full: every item with every cue form and phrasing")  # fmt: skip
+    add("--tells-seed", metavar="N", dest="tells_seed", type=int, default=0, help="seed of the run (default 0)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the options, register the marks."""
+    for name, what in MARKS.items():
+        config.addinivalue_line("markers", f"{name}: {what}")
+    options = config.stash[OPTIONS] = _options(config)
+    report = config.getoption("tells_report")
+    folder = Path(report) if report and not hasattr(config, "workerinput") else None
+    config.stash[REPORTING] = Reporting(config, options, folder)
+    config.pluginmanager.register(config.stash[REPORTING], "tells-reporting")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Let pytest write its own JUnit file into the report, unless the user wants it elsewhere."""
+    known = early_config.known_args_namespace
+    report = getattr(known, "tells_report", None)
+    if report and not getattr(known, "xmlpath", None):
+        early_config.known_args_namespace.xmlpath = str(Path(report) / "junit.xml")
+
+
+def _options(config: pytest.Config) -> RunOptions:
+    for name in ("baseline", "policy"):
+        if config.getoption(f"tells_{name}"):
+            msg = f"--{name}: this version has no {name}s yet; leave the option out"
+            raise pytest.UsageError(msg)
+    worker = getattr(config, "workerinput", {})
+    store = config.getoption("tells_store")
+    memory = config.getoption("tells_memory")
+    chosen = dict.fromkeys(config.getoption("tells_models"))
+    given: dict[str, Any] = {"run_id": worker["tells_run"]} if "tells_run" in worker else {}
+    return RunOptions(
+        models=tuple(_spec(config, spec) for spec in chosen),
+        twin=config.getoption("tells_twin"),
+        device=config.getoption("tells_device"),
+        dtype=config.getoption("tells_dtype"),
+        memory=memory * 2**20 if memory else None,
+        full=config.getoption("tells_profile") == "full",
+        seed=config.getoption("tells_seed"),
+        store=None if store == "none" else Path(store or config.rootpath / ".tells" / "store.sqlite").absolute(),
+        **given,
+    )
+
+
+def _spec(config: pytest.Config, spec: str) -> str:
+    engine = config.getoption("tells_engine")
+    scripted = spec.startswith("scripted:")
+    if engine not in {"auto", "transformers", "scripted"} or (engine != "auto" and scripted != (engine == "scripted")):
+        msg = f"--tells-engine {engine}: cannot open --model {spec}; expected auto, or the engine that fits the SPEC"
+        raise pytest.UsageError(msg)
+    return spec
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give every xdist worker the run id, so that they share failures, and the one store."""
+    node.workerinput["tells_run"] = node.config.stash[OPTIONS].run_id
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> EvalFile | None:
+    """Collect `*.eval.yaml`."""
+    return EvalFile.from_parent(parent, path=file_path) if is_eval_file(file_path) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Note everything that was collected, before anything is deselected."""
+    found = [item for item in items if isinstance(item, EvalItem)]
+    if not found:
+        return
+    if not config.stash[OPTIONS].models and not config.option.collectonly:
+        msg = (
+            "evals were collected and no model was named; name one with --model SPEC: "
+            "a folder, a hub id in the local cache, smollm2, or scripted:FILE"
+        )
+        raise pytest.UsageError(msg)
+    config.stash[REPORTING].plan(found)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Note what is left to run."""
+    session.config.stash[REPORTING].select([item for item in session.items if isinstance(item, EvalItem)])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Under --plan show the plan and run nothing; else answer all requests before the first item runs."""
+    config = session.config
+    items = [item for item in session.items if isinstance(item, EvalItem)]
+    broken = session.testsfailed and not config.option.continue_on_collection_errors
+    if config.option.collectonly or broken or not items or NO_MODEL in {item.ticket.spec for item in items}:
+        return None
+    with _uncaptured(config):
+        run = config.stash[RUN] = Run(config.stash[OPTIONS], Bar())
+        config.stash[REPORTING].run = run
+        if config.getoption("tells_plan"):
+            config.stash[REPORTING].show_plan(run, [item.ticket for item in items])
+            return True
+        if not config.getoption("maxfail"):
+            run.settle([item.ticket for item in items])
+    return None
+
+
+@contextlib.contextmanager
+def _uncaptured(config: pytest.Config) -> Generator[None]:
+    """Let the progress bar through to a terminal."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+        yield
+        sys.stderr.flush()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """With -x or --maxfail settle a whole suite at its first item: batched, and a failure stops the spending."""
+    if isinstance(item, EvalItem) and item.config.getoption("maxfail"):
+        with _uncaptured(item.config):
+            mates = [mate for mate in item.session.items if isinstance(mate, EvalItem) and mate.suite is item.suite]
+            item.config.stash[RUN].settle([mate.ticket for mate in mates])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Put the page and the record of an eval on its report; plain data, so that it crosses to the controller."""
+    report = yield
+    if isinstance(item, EvalItem):
+        item.config.stash[REPORTING].decorate(item, report)
+    return report
+
+
+def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
+    """Show letter and word of the verdict; the category stays pytest's own, or sections of its output would vanish."""
+    record = getattr(report, "tells_record", None)
+    if record is None or report.when == "teardown":
+        return None
+    verdict = Verdict(record["verdict"])
+    if report.failed:
+        category = "error" if report.when == "setup" else "failed"
+        return category, LETTERS[verdict], verdict.value
+    if report.when != "call":
+        return None
+    return ("xfailed" if report.skipped else "passed"), LETTERS[verdict], verdict.value
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Free models and store."""
+    run = config.stash.get(RUN, None)
+    if run is not None:
+        run.close()

@@ -1,0 +1,318 @@
+"""What a run leaves behind: plain frozen data, JSON both ways, sealed by a digest.
+
+`sealed` closes a record; `disorder` says what keeps one from being whole; `harness.record_file` writes and reads them.
+The seal tells damage and carelessness, not malice: who can write the file can also compute the digest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import types
+import typing
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness import canonical
+from harness.case import Hazard, Severity  # noqa: TC001 - `_build` reads the hints at run time
+from harness.errors import RecordError, TellsError
+from harness.exchange import Exchange, redacted, withhold
+from harness.verdict import Bound, Measurement, Verdict
+
+if TYPE_CHECKING:
+    from harness.engines.base import Identity
+
+SCHEMA = "tells-run/1"
+MAX_EXCHANGES = 6
+REWRITE = "run the evals again with --report, and read the file that they write"
+
+Measures = Literal["behaviour", "logits", "activations"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScreeningRecord:
+    """What became of the candidates of floor and screen."""
+
+    condition: str
+    candidates: tuple[str, ...]
+    """Ids of all planned items."""
+    kept: tuple[str, ...]
+    unmeasured: tuple[str, ...]
+    share: float
+    """Kept over candidates."""
+    min_items: int
+    applied: bool = True
+    """False when only the floor was asked for: then all candidates went on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemRecord:
+    """One check of one case on one model. Redacts itself when its suite is restricted."""
+
+    node_id: str
+    suite: str
+    case: str
+    model: str
+    """Short name."""
+    failure_mode: str
+    severity: Severity
+    hazard: Hazard
+    measures: Measures
+    claim: str
+    file: str
+    line: int
+    verdict: Verdict
+    cause: str = ""
+    """Why it is INVALID or INCONCLUSIVE; quotations are withheld in a restricted suite."""
+    check: str
+    """Kind of check."""
+    measurements: tuple[Measurement, ...] = ()
+    """The judged one first."""
+    bound: Bound | None = None
+    """None when the case came to no check at all."""
+    reference: str = ""
+    n_planned: int
+    """Scenarios."""
+    n_measured: int
+    screening: ScreeningRecord | None = None
+    evidence: tuple[str, ...] = ()
+    """Ids of all rows behind the verdict."""
+    exchanges: tuple[Exchange, ...] = ()
+    """At most `MAX_EXCHANGES`, most telling first."""
+    rerun: str
+    """Command that runs this item alone."""
+    seconds: float = 0.0
+    waiver: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Keep the most telling exchanges; in a restricted suite keep no text of them, in the cause neither."""
+        kept = self.exchanges[:MAX_EXCHANGES]
+        if self.hazard == "restricted":
+            kept = tuple(redacted(exchange) for exchange in kept)
+            object.__setattr__(self, "cause", withhold(self.cause))
+        object.__setattr__(self, "exchanges", kept)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseRecord:
+    """One case of a suite, as written."""
+
+    id: str
+    claim: str
+    check: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteRecord:
+    """One file of cases under one claim."""
+
+    id: str
+    path: str
+    digest: str
+    claim: str
+    failure_mode: str
+    severity: Severity
+    source: str
+    controls: tuple[str, ...]
+    limits: str
+    hazard: Hazard
+    cases: tuple[CaseRecord, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRecord:
+    """Which model it was, on which numerics."""
+
+    spec: str
+    name: str
+    weights: str
+    tokenizer: str
+    chat_template: str
+    dtype: str
+    revision: str
+    adapter: str
+    transform: str
+    numerics: str
+    digest: str
+    notes: tuple[str, ...] = ()
+    tolerance: float | None = None
+    """Nats; None when the self-check was not run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What the run cost."""
+
+    requests: int = 0
+    unique: int = 0
+    from_store: int = 0
+    asked: int = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """Everything a run has to say. `sealed` gives it its digest."""
+
+    schema: str = SCHEMA
+    run_id: str
+    started: str
+    """ISO 8601 with offset."""
+    finished: str
+    command: str
+    models: tuple[ModelRecord, ...]
+    twin: ModelRecord | None = None
+    versions: Mapping[str, str]
+    """Python, torch, transformers, ... -> version."""
+    seeds: Mapping[str, int]
+    profile: str
+    store: str
+    """Path of the store, empty when there was none."""
+    counts: Counts
+    suites: tuple[SuiteRecord, ...]
+    planned: tuple[str, ...]
+    """Node ids of everything collected, before anything was deselected."""
+    selected: tuple[str, ...]
+    """Node ids that the run set out to evaluate."""
+    items: tuple[ItemRecord, ...]
+    partial: bool
+    """Narrower than planned."""
+    completed: bool
+    """The run came to its end; False after an interruption."""
+    exit_reason: str
+    digest: str = ""
+    """Tagged SHA-256 over the canonical JSON of everything else; empty until sealed."""
+
+
+def model_record(identity: Identity, *, notes: Iterable[str] = (), tolerance: float | None = None) -> ModelRecord:
+    """Return the record of a model from the identity that its engine states."""
+    return ModelRecord(**identity.to_json(), notes=tuple(notes), tolerance=tolerance)
+
+
+def to_json(record: RunRecord) -> dict[str, Any]:
+    """Return `record` as plain JSON data, `from_json` reads it back."""
+    return typing.cast("dict[str, Any]", _plain(record))
+
+
+def from_json(data: Mapping[str, Any]) -> RunRecord:
+    """Return the record that `to_json` wrote; digest and completeness are not looked at.
+
+    Raises:
+        RecordError: `data` has not the shape of a run record, or holds a number that is not finite.
+    """
+    try:
+        return typing.cast("RunRecord", _build(RunRecord, data))
+    except (TypeError, ValueError, KeyError, AttributeError, TellsError) as error:
+        msg = f"run record: {error}; expected the fields of {SCHEMA}; {REWRITE}"
+        raise RecordError(msg) from error
+
+
+def item_to_json(item: ItemRecord) -> dict[str, Any]:
+    """Return one item as plain JSON data, made of builtin types alone."""
+    return typing.cast("dict[str, Any]", _plain(item))
+
+
+def item_from_json(data: Mapping[str, Any]) -> ItemRecord:
+    """Return the item that `item_to_json` wrote."""
+    return typing.cast("ItemRecord", _build(ItemRecord, data))
+
+
+def suite_to_json(suite: SuiteRecord) -> dict[str, Any]:
+    """Return one suite as plain JSON data."""
+    return typing.cast("dict[str, Any]", _plain(suite))
+
+
+def suite_from_json(data: Mapping[str, Any]) -> SuiteRecord:
+    """Return the suite that `suite_to_json` wrote."""
+    return typing.cast("SuiteRecord", _build(SuiteRecord, data))
+
+
+def sealed(record: RunRecord) -> RunRecord:
+    """Return `record` as it will be read back, with its digest.
+
+    Raises:
+        RecordError: it holds NaN or infinity.
+    """
+    try:
+        # Through JSON first: halves of a surrogate pair that stand side by side become one character there.
+        data = json.loads(json.dumps(to_json(record), allow_nan=False))
+    except ValueError as error:
+        msg = f"run {record.run_id}: {error}; expected finite numbers only; mend the measure that let one through"
+        raise RecordError(msg) from error
+    return dataclasses.replace(from_json(data), digest=seal_of(data))
+
+
+def seal_of(data: Mapping[str, Any]) -> str:
+    """Return the digest that the JSON data of a record should carry."""
+    return canonical.digest({name: value for name, value in data.items() if name != "digest"})
+
+
+def disorder(record: RunRecord) -> tuple[str, ...]:
+    """Return everything that keeps `record` from being a whole run, in words; empty when it is whole.
+
+    Whole means: sealed, finished, one item for each selected one, and no item that contradicts itself or its suite.
+    """
+    found = [] if record.digest and record.digest == seal_of(to_json(record)) else ["its seal is missing or broken"]
+    if not record.completed:
+        found.append(f"the run did not come to its end ({record.exit_reason or 'no reason given'})")
+    for name, ids in (("planned", record.planned), ("selected", record.selected)):
+        found += [f"{node_id} is {name} twice" for node_id, count in Counter(ids).items() if count > 1]
+    present, selected = Counter(item.node_id for item in record.items), set(record.selected)
+    found += [f"{node_id} has {count} results" for node_id, count in present.items() if count > 1]
+    found += [f"{node_id} was selected and has no result" for node_id in record.selected if node_id not in present]
+    found += [f"{node_id} has a result and was not selected" for node_id in present if node_id not in selected]
+    found += [f"{node_id} was selected and not planned" for node_id in sorted(selected - set(record.planned))]
+    if not record.partial and selected != set(record.planned):
+        found.append("the selection is narrower than the plan, and the record does not say so")
+    suites = {suite.id: suite for suite in record.suites}
+    for item in record.items:
+        found += [f"{item.node_id}: {what}" for what in _contradictions(item, suites.get(item.suite))]
+    return tuple(found)
+
+
+def _contradictions(item: ItemRecord, suite: SuiteRecord | None) -> Iterable[str]:
+    if suite is None:
+        yield f"its suite {item.suite!r} is not in the record"
+    elif (item.severity, item.hazard, item.failure_mode) != (suite.severity, suite.hazard, suite.failure_mode):
+        yield "severity, hazard or failure mode differ from its suite's"
+    if item.verdict is not Verdict.PASS:
+        return
+    if item.bound is None or not item.measurements or item.n_measured < 1 or item.measurements[0].n < 1:
+        yield "PASS, and nothing was measured"
+    elif item.check != "jointly" and item.bound.judge(*[item.measurements[0].value] * 2) is not Verdict.PASS:
+        yield "PASS, and its value does not keep its bound"
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return value.value if isinstance(value, Verdict) else value
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _build(kind: Any, data: Any) -> Any:
+    """Return `data` as an instance of the annotation `kind`."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:
+        return None if data is None else _build(arguments[0], data)
+    if origin is tuple:
+        return tuple(_build(arguments[0], inner) for inner in data)
+    if origin is Mapping:
+        return {name: _build(arguments[1], inner) for name, inner in data.items()}
+    if dataclasses.is_dataclass(kind):
+        hints = _hints(typing.cast("type", kind))
+        built = {name: _build(hints[name], inner) for name, inner in data.items()}
+        return typing.cast("Callable[..., Any]", kind)(**built)
+    return Verdict(data) if kind is Verdict else data

@@ -1,0 +1,251 @@
+"""From item outcomes to pytest reports, the run record, the files and the exit code.
+
+One `Reporting` per process, registered as a plugin. Under xdist the workers only decorate reports and say, when they
+end, what they planned and which model they saw; the controller collects, writes and decides.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness import record
+from harness.errors import TellsError
+from harness.items import is_eval_file
+from harness.session import now, versions
+from harness.verdict import Verdict
+from harness.writers.junit import junit_properties
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from harness.case import Suite
+    from harness.items import EvalItem
+    from harness.session import Run, RunOptions, Ticket
+
+STALE = ("run.json", "report.html", "report.md", "junit.xml", "results.sarif")
+ENDED = {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED}
+"""Exit codes of a run that came to its end."""
+UNKNOWN = "unknown"
+
+
+class Reporting:
+    """Collects what a run has to say."""
+
+    def __init__(self, config: pytest.Config, options: RunOptions, folder: Path | None) -> None:
+        """Know where to write; `folder` is None in workers and without --report."""
+        self.config = config
+        self.options = options
+        self.folder = folder
+        self.worker = hasattr(config, "workerinput")
+        self.run: Run | None = None
+        self.planned: list[str] = []
+        self.selected: list[str] = []
+        self.suites: dict[str, record.SuiteRecord] = {}
+        self.records: dict[str, record.ItemRecord] = {}
+        self.facts: dict[str, Any] = {}
+        self.started = now()
+        self._said: list[str] = []
+
+    # --- before the run
+
+    def pytest_sessionstart(self) -> None:
+        """Take away an older report: nobody shall read yesterday's verdict after a run that died."""
+        if self.folder and not self.config.option.collectonly and not self.config.getoption("tells_plan"):
+            for name in STALE:
+                (self.folder / name).unlink(missing_ok=True)
+
+    def plan(self, items: Sequence[EvalItem]) -> None:
+        """Note everything that the collected files hold, whether an argument, -k or -m left it out.
+
+        Raises:
+            pytest.UsageError: two files carry the same suite id.
+        """
+        files = {item.suite.path: item for item in items}
+        for item in files.values():
+            known = self.suites.get(item.suite.id)
+            if known is not None:
+                msg = f"{item.suite.path}: suite id {item.suite.id!r} is taken by {known.path}; rename one of them"
+                raise pytest.UsageError(msg)
+            self.suites[item.suite.id] = _suite_record(item.suite)
+            parent = item.parent.nodeid if item.parent else ""
+            self.planned += [
+                f"{parent}::{case.id}[{spec}]" for case in item.suite.cases for spec in self.options.models
+            ]
+        self.planned += self._left_out(set(files))
+
+    def _left_out(self, collected: set[str]) -> list[str]:
+        """Return the case files under `evals/` that the arguments did not reach."""
+        root = self.config.rootpath
+        there = sorted(path.relative_to(root).as_posix() for path in (root / "evals").rglob("*") if is_eval_file(path))
+        return [path for path in there if path not in collected]
+
+    def select(self, items: Sequence[EvalItem]) -> None:
+        """Note what is left after deselection."""
+        self.selected = [item.nodeid for item in items]
+
+    def show_plan(self, run: Run, tickets: Sequence[Ticket]) -> None:
+        """Keep the plan for the end of the session."""
+        try:
+            for spec, cost in run.cost(tickets).items():
+                rate = run.rate(spec)
+                self._said.append(
+                    f"plan for {spec}: {len(tickets)} checks, {cost.requests} requests, {cost.unique} unique and not "
+                    f"yet answered, at most {cost.tokens} tokens, about {cost.seconds(rate) / 60:.1f} minutes at "
+                    f"{rate:.0f} tokens per second"
+                )
+        except TellsError as error:
+            msg = f"--plan: {error}"
+            raise pytest.UsageError(msg) from error
+
+    # --- during the run
+
+    def decorate(self, item: EvalItem, report: pytest.TestReport) -> None:
+        """Put page, properties and record of `item` on its report."""
+        outcome = item.outcome
+        if outcome is None or report.when == "teardown" or (report.when == "setup" and report.passed):
+            return
+        # A plain dict: xdist sends attributes of reports along when they are made of builtin types.
+        report.tells_record = record.item_to_json(outcome)  # type: ignore[attr-defined]
+        report.user_properties.extend(junit_properties(outcome))
+        if outcome.verdict is Verdict.WAIVED and not self.config.option.runxfail:
+            report.outcome, report.wasxfail = "skipped", f"waived: {outcome.cause}"
+        elif outcome.verdict is Verdict.WAIVED:
+            report.outcome = "failed"
+        if report.failed:
+            from harness.writers.terminal import item_page  # noqa: PLC0415 - only failures need it
+
+            report.longrepr = item_page(outcome)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collect the record of an item; runs in the controller under xdist."""
+        data = getattr(report, "tells_record", None)
+        if data is not None:
+            item = record.item_from_json(data)
+            self.records[item.node_id] = item
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take over what a worker knew when it ended; of one that crashed, nothing."""
+        told = getattr(node, "workeroutput", {}).get("tells")
+        if not told:
+            return
+        self.planned, self.selected = told["planned"], told["selected"]
+        self.suites.update({suite["id"]: record.suite_from_json(suite) for suite in told["suites"]})
+        asked = told["facts"].get("counts", {}).get("asked", -1)
+        if asked >= self.facts.get("counts", {}).get("asked", -1):
+            self.facts = told["facts"]
+
+    # --- after the run
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the record and make sure that nothing non-green exits 0."""
+        if self.run is not None:
+            self.facts = self.run.facts()
+        if self.worker:
+            session.config.workeroutput["tells"] = {  # type: ignore[attr-defined]
+                "planned": self.planned,
+                "selected": self.selected,
+                "suites": [record.suite_to_json(suite) for suite in self.suites.values()],
+                "facts": self.facts,
+            }
+            return
+        if not self.planned or self.config.option.collectonly or self.config.getoption("tells_plan"):
+            return
+        session.exitstatus = self._finish(int(exitstatus))
+
+    def _finish(self, exitstatus: int) -> int:
+        try:
+            run = record.sealed(self._record(exitstatus))
+            from harness.writers.terminal import summary  # noqa: PLC0415 - keeps start-up light
+
+            self._said.append(summary(run))
+            if self.folder:
+                from harness.writers import write_all  # noqa: PLC0415 - brings the template engine
+
+                write_all(run, self.folder)
+                self._said.append(f"report: {self.folder / 'report.html'} (run.json, report.md, junit.xml beside it)")
+        except Exception as error:  # noqa: BLE001 - a report that cannot be written must not look like a finished run
+            self._said.append(f"the report could not be written: {type(error).__name__}: {error}")
+            return exitstatus or int(pytest.ExitCode.INTERNAL_ERROR)
+        return exitstatus or self._own_status(run)
+
+    def _own_status(self, run: record.RunRecord) -> int:
+        """Return the exit code that the record itself demands of a session that pytest would end with 0."""
+        if not run.items:
+            return int(pytest.ExitCode.NO_TESTS_COLLECTED)
+        green = all(item.verdict.green for item in run.items)
+        return int(pytest.ExitCode.OK if green and not record.disorder(run) else pytest.ExitCode.TESTS_FAILED)
+
+    def _record(self, exitstatus: int) -> record.RunRecord:
+        missing = [name for name in self.selected if name not in self.records]
+        ended = exitstatus in ENDED and not missing
+        reason = f"pytest ended with exit code {exitstatus}"
+        if missing:
+            reason += f"; {len(missing)} of {len(self.selected)} selected checks have no result"
+        models = self.facts.get("models", {})
+        return record.RunRecord(
+            run_id=self.options.run_id,
+            started=self.started,
+            finished=now(),
+            command=shlex.join(["pytest", *map(str, self.config.invocation_params.args)]),
+            models=tuple(_model(spec, models.get(spec)) for spec in self.options.models),
+            twin=_model(self.options.twin, models.get(self.options.twin)) if self.options.twin else None,
+            versions=versions(),
+            seeds={"run": self.options.seed},
+            profile=self.options.profile,
+            store=str(self.options.store or ""),
+            counts=record.Counts(**_counts(self.facts)),
+            suites=tuple(self.suites.values()),
+            planned=tuple(self.planned),
+            selected=tuple(self.selected),
+            items=tuple(self.records[name] for name in self.selected if name in self.records),
+            partial=set(self.selected) != set(self.planned),
+            completed=ended,
+            exit_reason=reason,
+        )
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Print the table, the verdict in plain words and where the report lies."""
+        if self._said:
+            terminalreporter.section("tells", sep="=")
+            for text in self._said:
+                terminalreporter.write_line(text)
+
+
+def _counts(facts: dict[str, Any]) -> dict[str, int]:
+    known = facts.get("counts", {})
+    return {name: known[name] for name in ("requests", "unique", "from_store", "asked", "tokens") if name in known}
+
+
+def _model(spec: str, facts: dict[str, Any] | None) -> record.ModelRecord:
+    if not facts or "identity" not in facts:
+        why = (facts or {}).get("error", "the model was never opened")
+        nothing: dict[str, Any] = dict.fromkeys(
+            ("weights", "tokenizer", "chat_template", "dtype", "numerics", "digest"), UNKNOWN
+        )
+        return record.ModelRecord(spec=spec, name=spec, revision="", adapter="", transform="", notes=(why,), **nothing)
+    return record.ModelRecord(**facts["identity"], notes=tuple(facts["notes"]), tolerance=facts["tolerance"])
+
+
+def _suite_record(suite: Suite) -> record.SuiteRecord:
+    return record.SuiteRecord(
+        id=suite.id,
+        path=suite.path,
+        digest=suite.digest,
+        claim=suite.claim,
+        failure_mode=suite.failure_mode,
+        severity=suite.severity,
+        source=suite.source,
+        controls=suite.controls,
+        limits=suite.limits,
+        hazard=suite.hazard,
+        cases=tuple(
+            record.CaseRecord(id=case.id, claim=case.claim or suite.claim, check=case.check.kind, line=case.line)
+            for case in suite.cases
+        ),
+    )

@@ -1,0 +1,311 @@
+"""One run: opens the models, settles the scripts of the selected items, and turns transcripts into item records.
+
+The hooks in `harness.plugin` only tell it when. State is plain data by node id; it never holds a pytest item.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import platform
+import shlex
+import time
+import uuid
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from harness import exchange, record
+from harness.broker import Broker, Quiet
+from harness.canonical import derive_seed
+from harness.engines import open_spec
+from harness.engines.base import EngineOptions
+from harness.errors import TellsError
+from harness.planner import TOKENS_PER_SECOND, Cost
+from harness.request import Failure
+from harness.script import ScriptOptions, case_script
+from harness.store import Store
+from harness.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from harness.broker import Progress
+    from harness.case import Case, Suite
+    from harness.transcript import Row, Transcript
+    from harness.verdict import CheckResult
+
+RECORDED_VERSIONS = ("pytest-tells", "torch", "transformers", "tokenizers", "numpy", "scipy", "pytest")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the command line asked for."""
+
+    models: tuple[str, ...]
+    twin: str | None = None
+    device: str = "auto"
+    dtype: str = "float32"
+    memory: int | None = None
+    full: bool = False
+    seed: int = 0
+    store: Path | None = None
+    """None keeps nothing between runs."""
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+
+    @property
+    def profile(self) -> str:
+        """Name of the profile."""
+        return "full" if self.full else "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """One item of the run: a case on a model."""
+
+    node_id: str
+    suite: Suite
+    case: Case
+    spec: str
+
+    @property
+    def measures(self) -> record.Measures:
+        """What kind of evidence the case rests on; a jointly case rests on logits as soon as one part does."""
+        parts = self.case.parts or (self.case,)
+        return "logits" if any(part.loglikelihood for part in parts) else "behaviour"
+
+
+class Run:
+    """Answers for all items of one process."""
+
+    def __init__(self, options: RunOptions, progress: Progress | None = None) -> None:
+        """Open nothing yet."""
+        self.options = options
+        self.progress: Progress = progress or Quiet()
+        self.started = now()
+        self._brokers: dict[str, Broker] = {}
+        self._store: Store | None = None
+        self._transcripts: dict[str, Transcript | Failure] = {}
+        self._twins: dict[str, Transcript | Failure] = {}
+
+    def settle(self, tickets: Iterable[Ticket]) -> None:
+        """Ask everything that `tickets` need and is not yet known. Raises nothing but an interrupt."""
+        by_model: dict[str, list[Ticket]] = defaultdict(list)
+        for ticket in tickets:
+            if ticket.node_id not in self._transcripts:
+                by_model[ticket.spec].append(ticket)
+        for spec, mine in by_model.items():
+            options = self._script_options()
+            scripts = {ticket.node_id: case_script(ticket.suite, ticket.case, options) for ticket in mine}
+            self._transcripts.update(self._settle(spec, scripts))
+            if self.options.twin:
+                self._settle_twins(mine, self.options.twin)
+
+    def outcome(self, ticket: Ticket) -> record.ItemRecord:
+        """Measure and check one settled item; whatever goes wrong makes it INVALID."""
+        started = time.perf_counter()
+        transcript = self._transcripts.get(ticket.node_id)
+        try:
+            if transcript is None or isinstance(transcript, Failure):
+                why = transcript or Failure("unanswered", "the item was never asked")
+                return self._item(ticket, None, None, f"{why.kind}: {why.detail}", started)
+            result = self._check(ticket, transcript)
+            return self._item(ticket, transcript, result, result.cause, started)
+        except Exception as error:  # noqa: BLE001 - fail closed: no exception may leave an item without a verdict
+            return self._item(ticket, None, None, f"{type(error).__name__}: {error}", started)
+
+    def cost(self, tickets: Iterable[Ticket]) -> dict[str, Cost]:
+        """Return, per model, what the run would ask at most; models are not loaded.
+
+        Raises:
+            TellsError: a model's tokenizer cannot be had.
+        """
+        options = dataclasses.replace(self._script_options(), assume_known=True)
+        costs = {}
+        for spec in self.options.models:
+            mine = [ticket for ticket in tickets if ticket.spec == spec]
+            costs[spec] = self._broker(spec).cost(case_script(ticket.suite, ticket.case, options) for ticket in mine)
+        return costs
+
+    def rate(self, spec: str) -> float:
+        """Return tokens per second of this model on this machine: remembered, else a declared guess."""
+        broker = self._broker(spec)
+        identity = broker.engine.identity
+        known = broker.store.fact(f"rate/{identity.digest}/{identity.numerics}") if broker.store else None
+        return float(known or TOKENS_PER_SECOND)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the record needs to know of this process, as JSON data that crosses process borders."""
+        models = {spec: model_facts(broker) for spec, broker in self._brokers.items()}
+        tallies = [broker.tally.to_json() for broker in self._brokers.values()]
+        counts = {name: sum(tally[name] for tally in tallies) for name in tallies[0]} if tallies else {}
+        return {"models": models, "counts": counts, "started": self.started}
+
+    def close(self) -> None:
+        """Free models and store."""
+        for broker in self._brokers.values():
+            broker.engine.close()
+        if self._store:
+            self._store.close()
+
+    def _script_options(self) -> ScriptOptions:
+        return ScriptOptions(run_seed=self.options.seed, full=self.options.full)
+
+    def _settle(self, spec: str, scripts: Mapping[str, Any]) -> dict[str, Transcript | Failure]:
+        try:
+            return self._broker(spec).settle(scripts)
+        except TellsError as error:
+            return dict.fromkeys(scripts, Failure(error.kind, str(error)))
+        except Exception as error:  # noqa: BLE001 - an engine that cannot be opened is a failure of all its items
+            return dict.fromkeys(scripts, Failure("model", f"{type(error).__name__}: {error}"))
+
+    def _settle_twins(self, tickets: Iterable[Ticket], spec: str) -> None:
+        """Ask the twin what the models were asked, over the same screened items."""
+        scripts = {}
+        for ticket in tickets:
+            mine = self._transcripts[ticket.node_id]
+            if not isinstance(mine, Failure):
+                options = dataclasses.replace(self._script_options(), screening=mine.screening)
+                scripts[ticket.node_id] = case_script(ticket.suite, ticket.case, options)
+        self._twins.update(self._settle(spec, scripts))
+
+    def _broker(self, spec: str) -> Broker:
+        if spec not in self._brokers:
+            wanted = self.options
+            options = EngineOptions(device=wanted.device, dtype=wanted.dtype, memory=wanted.memory)
+            engine = open_spec(spec, options)
+            self._brokers[spec] = Broker(engine, self._open_store(), wanted.run_id, self.progress)
+        return self._brokers[spec]
+
+    def _open_store(self) -> Store | None:
+        """Open the store once.
+
+        Raises:
+            StoreError: it cannot be opened; a run that was told to keep its answers does not go on without.
+        """
+        if self._store is None and self.options.store is not None:
+            self._store = Store(self.options.store)
+        return self._store
+
+    def _check(self, ticket: Ticket, transcript: Transcript) -> CheckResult:
+        from harness.checks import run_check  # noqa: PLC0415 - brings scipy, which collection does not need
+        from harness.measures.base import Evidence  # noqa: PLC0415
+
+        twin = self._twins.get(ticket.node_id)
+        seed = derive_seed(self.options.seed, ticket.suite.id, ticket.case.id, "resampling")
+        return run_check(
+            Evidence(transcript=transcript, twin=None if isinstance(twin, Failure) else twin, seed=seed),
+        )
+
+    def _item(
+        self, ticket: Ticket, transcript: Transcript | None, result: CheckResult | None, cause: str, started: float
+    ) -> record.ItemRecord:
+        suite, case = ticket.suite, ticket.case
+        rows = _rows(transcript)
+        told = _telling(rows, result)
+        return record.ItemRecord(
+            node_id=ticket.node_id,
+            suite=suite.id,
+            case=case.id,
+            model=self._name(ticket.spec),
+            failure_mode=suite.failure_mode,
+            severity=suite.severity,
+            hazard=suite.hazard,
+            measures=ticket.measures,
+            claim=case.claim or suite.claim,
+            file=suite.path,
+            line=case.line,
+            verdict=result.verdict if result else Verdict.INVALID,
+            cause=cause,
+            check=case.check.kind,
+            measurements=result.measurements if result else (),
+            bound=result.bound if result else None,
+            reference=result.reference if result else "",
+            n_planned=len(transcript.planned) if transcript else len(suite.items),
+            n_measured=len({row.scenario for row in rows if not isinstance(row.response, Failure)}),
+            screening=_screening(transcript),
+            evidence=tuple(row.id for row in rows),
+            exchanges=tuple(exchange.exchange_from_row(row, self._token_text(ticket.spec)) for row in told),
+            rerun=self.rerun(ticket),
+            seconds=round(time.perf_counter() - started, 3),
+        )
+
+    def rerun(self, ticket: Ticket) -> str:
+        """Return the one command that runs this item again."""
+        wanted, words = self.options, ["pytest", ticket.node_id, "--model", ticket.spec]
+        defaults = RunOptions(models=())
+        for flag, value, default in (
+            ("--twin", wanted.twin, None),
+            ("--tells-device", wanted.device, defaults.device),
+            ("--tells-dtype", wanted.dtype, defaults.dtype),
+            ("--tells-seed", wanted.seed, defaults.seed),
+            ("--tells-profile", wanted.profile, defaults.profile),
+        ):
+            if value != default:
+                words += [flag, str(value)]
+        return shlex.join(words)
+
+    def _name(self, spec: str) -> str:
+        try:
+            return self._brokers[spec].engine.identity.name
+        except Exception:  # noqa: BLE001 - a model that could not be opened still has the name it was asked by
+            return spec
+
+    def _token_text(self, spec: str) -> Any:
+        return getattr(self._brokers[spec].engine, "token_text", None) if spec in self._brokers else None
+
+
+def _rows(transcript: Transcript | None) -> tuple[Row, ...]:
+    if transcript is None:
+        return ()
+    return tuple(row for part in transcript.parts or (transcript,) for row in part.rows)
+
+
+def _telling(rows: tuple[Row, ...], result: CheckResult | None) -> list[Row]:
+    """Return the rows to show: the most telling first; of a case that came to nothing, its failures."""
+    if result and result.telling:
+        by_id = {row.id: row for row in rows}
+        return [by_id[name] for name in result.telling[: record.MAX_EXCHANGES] if name in by_id]
+    return [row for row in rows if isinstance(row.response, Failure)][: record.MAX_EXCHANGES]
+
+
+def _screening(transcript: Transcript | None) -> record.ScreeningRecord | None:
+    if transcript is None or transcript.screening is None:
+        return None
+    seen = transcript.screening
+    return record.ScreeningRecord(
+        condition=seen.condition,
+        candidates=seen.candidates,
+        kept=seen.kept,
+        unmeasured=seen.unmeasured,
+        share=seen.share,
+        min_items=seen.min_items,
+        applied=seen.applied,
+    )
+
+
+def model_facts(broker: Broker) -> dict[str, Any]:
+    """Return identity, notes and tolerance of a model as JSON data; of one that cannot be opened, the reason."""
+    try:
+        identity = broker.engine.identity.to_json()
+    except Exception as error:  # noqa: BLE001 - the record must be written all the same
+        return {"error": f"{type(error).__name__}: {error}"}
+    return {"identity": identity, "notes": list(broker.engine.notes), "tolerance": broker.engine.tolerance}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that results depend on, without importing what they name."""
+    found = {"python": platform.python_version()}
+    for name in RECORDED_VERSIONS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def now() -> str:
+    """Return the time as ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,183 @@
+"""Remember answers: one SQLite file in WAL mode, committed per batch.
+
+The key is a digest of model identity, numerics version and request fingerprint, so that no model is ever served
+another's answers. Every payload carries its own digest: a flipped byte is a miss, not an answer. Failures are kept
+under the run that met them and never served to another run, which asks again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Any
+
+from harness.canonical import canonical_json, digest
+from harness.errors import StoreError
+from harness.request import Failure, response_from_json, response_to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from harness.engines.base import Encoded, Identity
+    from harness.request import Response
+
+FORMAT = "tells-store/1"
+CHUNK = 500
+"""Keys per query, under SQLite's limit on variables."""
+BUSY_SECONDS = 60.0
+LOCK_SECONDS = 24 * 3600.0
+"""How long another process may own the model before waiting for it is given up."""
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS answers (
+    key TEXT PRIMARY KEY, identity TEXT NOT NULL, payload TEXT NOT NULL, digest TEXT NOT NULL,
+    batch INTEGER NOT NULL, created REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS failures (
+    run TEXT NOT NULL, key TEXT NOT NULL, payload TEXT NOT NULL, PRIMARY KEY (run, key)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+def key_of(identity: Identity, encoded: Encoded) -> str:
+    """Return the store key of one request to one model."""
+    return digest([FORMAT, identity.digest, identity.numerics, encoded.fingerprint])
+
+
+class Store:
+    """Answers on disk."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file.
+
+        Raises:
+            StoreError: the folder cannot be written, or the file is no store.
+        """
+        self.path = path
+        with self._guard("open"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.executescript(SCHEMA)
+            self._check_format()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def get(self, keys: Iterable[str], run: str) -> dict[str, Response]:
+        """Return what is known of `keys`: answers, and failures met in the same run.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        wanted = list(dict.fromkeys(keys))
+        found: dict[str, Response] = {}
+        with self._guard("read"):
+            for start in range(0, len(wanted), CHUNK):
+                chunk = wanted[start : start + CHUNK]
+                marks = ",".join("?" * len(chunk))
+                # Only question marks are pasted in; the keys travel as parameters.
+                query = f"SELECT key, payload FROM failures WHERE run = ? AND key IN ({marks})"  # noqa: S608
+                for key, payload in self._db.execute(query, [run, *chunk]):
+                    found[key] = response_from_json(json.loads(payload))
+                query = f"SELECT key, payload, digest FROM answers WHERE key IN ({marks})"  # noqa: S608
+                for key, payload, seal in self._db.execute(query, chunk):
+                    if digest([key, payload]) == seal:
+                        found[key] = response_from_json(json.loads(payload))
+        return found
+
+    def put(self, answers: Mapping[str, Response], *, identity: Identity, run: str) -> None:
+        """Keep a batch of answers, all or none.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self._guard("write"), self._transaction():
+            for key, response in answers.items():
+                payload = canonical_json(response_to_json(response))
+                if isinstance(response, Failure):
+                    self._db.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?)", (run, key, payload))
+                    continue
+                row = (key, identity.digest, payload, digest([key, payload]), len(answers), time.time())
+                self._db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    @contextlib.contextmanager
+    def owner(self) -> Iterator[None]:
+        """Hold the right to ask the model; others wait. A dead owner's right falls to the next by itself.
+
+        Raises:
+            StoreError: the sidecar cannot be locked.
+        """
+        with self._guard("lock"):
+            sidecar = self.path.with_name(self.path.name + "-owner")
+            lock = sqlite3.connect(sidecar, timeout=LOCK_SECONDS, isolation_level=None)
+            try:
+                lock.execute("BEGIN EXCLUSIVE")
+            except sqlite3.Error:
+                lock.close()
+                raise
+        try:
+            yield
+        finally:
+            lock.close()
+
+    def fact(self, name: str) -> Any:
+        """Return a remembered fact (such as tokens per second of a model on this machine), None if unknown."""
+        with self._guard("read"):
+            row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def remember(self, name: str, value: Any) -> None:
+        """Keep a fact."""
+        with self._guard("write"):
+            self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, canonical_json(value)))
+
+    def info(self) -> dict[str, Any]:
+        """Return how much is kept, per model identity."""
+        with self._guard("read"):
+            models = dict(self._db.execute("SELECT identity, COUNT(*) FROM answers GROUP BY identity"))
+            failures = self._db.execute("SELECT COUNT(*) FROM failures").fetchone()[0]
+        return {"path": str(self.path), "bytes": self.path.stat().st_size, "answers": models, "failures": failures}
+
+    def prune(self, keep_days: float) -> int:
+        """Drop answers older than `keep_days` and all failures; return how many answers went."""
+        with self._guard("write"):
+            gone = self._db.execute(
+                "DELETE FROM answers WHERE created < ?", (time.time() - keep_days * 86400,)
+            ).rowcount
+            self._db.execute("DELETE FROM failures")
+            self._db.execute("VACUUM")
+        return gone
+
+    def _check_format(self) -> None:
+        row = self._db.execute("SELECT value FROM facts WHERE name = 'format'").fetchone()
+        if row is None:
+            self._db.execute("INSERT OR IGNORE INTO facts VALUES ('format', ?)", (canonical_json(FORMAT),))
+        elif json.loads(row[0]) != FORMAT:
+            msg = f"{self.path}: a store of format {row[0]}, expected {FORMAT!r}; name another file with --store"
+            raise StoreError(msg)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _guard(self, verb: str) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:
+            msg = (
+                f"{self.path}: cannot {verb} the store of answers ({type(error).__name__}: {error}); "
+                "check the disk, or name another file with --store"
+            )
+            raise StoreError(msg) from error

@@ -1,0 +1,127 @@
+"""`report.html`: one file, offline, no script; foreign text is escaped, and a strict policy stands behind that."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.escape import clip, line, pieces
+from harness.gate import judge_run
+from harness.record_file import write_atomic
+from harness.writers import words
+from harness.writers.base import writer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+    from harness.record import ItemRecord, RunRecord
+
+NAME = "report.html"
+MAX_TEXT = 6000
+MAX_EXCHANGES = 400
+"""In the whole page, worst items first; the rest is in `run.json`."""
+MAX_TOKENS = 200
+MAX_SCORED = 40
+MAX_REASONS = 20
+SURPRISES = (-0.1, -1.0, -3.0, -6.0)
+"""Nats; a token below the k-th gets the k-th shade."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plot:
+    """An interval against its bound, in per cent of the width."""
+
+    low: float
+    high: float
+    value: float
+    bound: float
+    bad_from: float
+    bad_to: float
+    zero: float | None
+
+
+@writer.register("html")
+def write(record: RunRecord, folder: Path) -> Path:
+    """Write `report.html` into `folder`.
+
+    Raises:
+        RecordError: the folder refuses.
+    """
+    path = folder / NAME
+    write_atomic(path, render(record))
+    return path
+
+
+def render(record: RunRecord) -> str:
+    """Return the report as one HTML page."""
+    result = judge_run(record)
+    items = words.worst_first(record.items)
+    shown: dict[str, int] = {}
+    room = MAX_EXCHANGES
+    for item in items:
+        shown[item.node_id] = min(len(item.exchanges), room)
+        room -= shown[item.node_id]
+    return _environment().get_template("report.html.j2").render(
+        record=record, result=result, items=items, shown=shown, plain_words=words.plain_words(record, result),
+        tally=words.tally(record), max_reasons=MAX_REASONS, max_scored=MAX_SCORED, max_tokens=MAX_TOKENS,
+        suites={suite.id: suite for suite in record.suites},
+        not_selected=sorted(set(record.planned) - set(record.selected)),
+    )  # fmt: skip
+
+
+def plot(item: ItemRecord) -> Plot | None:
+    """Return the interval of the judged measurement on a scale that holds it, its bound and zero if near."""
+    if not item.measurements or item.bound is None:
+        return None
+    judged, bound = item.measurements[0], item.bound
+    points = [judged.low, judged.high, bound.value]
+    span = max(points) - min(points)
+    if 0 not in points and min(abs(point) for point in points) <= span:
+        points.append(0.0)
+    left, right = min(points), max(points)
+    margin = (right - left) * 0.08 or 1.0
+    left, right = left - margin, right + margin
+
+    def at(value: float) -> float:
+        return round(100 * (value - left) / (right - left), 2)
+
+    limit = at(bound.value)
+    bad_from, bad_to = (limit, 100.0) if bound.op == "at_most" else (0.0, limit)
+    return Plot(
+        low=at(judged.low), high=at(judged.high), value=at(judged.value), bound=limit,
+        bad_from=bad_from, bad_to=bad_to, zero=at(0.0) if left <= 0 <= right else None,
+    )  # fmt: skip
+
+
+def shade(logprob: float) -> int:
+    """Return how surprising a token is: 0 (expected) to `len(SURPRISES)`."""
+    return sum(logprob < limit for limit in SURPRISES)
+
+
+def shown_text(text: str) -> Markup:
+    """Return model text, verbatim, with what is invisible written out and marked."""
+    from markupsafe import Markup  # noqa: PLC0415 - comes with jinja2, which only this writer needs
+
+    mark = Markup('<span class="hidden">{}</span>')
+    return Markup().join(mark.format(piece) if hidden else piece for hidden, piece in pieces(clip(text, MAX_TEXT)))
+
+
+@functools.cache
+def _environment() -> Environment:
+    import jinja2  # noqa: PLC0415 - only this writer needs it
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("harness.writers", "templates"),
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    filters: dict[str, Any] = {
+        "line": line, "text": shown_text, "number": words.number, "letter_word": words.letter_word,
+        "measured": words.measured, "judged": words.judged, "bounded": words.bounded, "evidence": words.evidence,
+        "plot": plot, "shade": shade,
+    }  # fmt: skip
+    environment.filters.update(filters)
+    return environment

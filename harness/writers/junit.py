@@ -1,0 +1,36 @@
+"""Properties of one item for `junit.xml`; pytest writes the file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.escape import line
+from harness.writers import words
+
+if TYPE_CHECKING:
+    from harness.record import ItemRecord
+
+
+def junit_properties(item: ItemRecord) -> list[tuple[str, str]]:
+    """Return name and value pairs for `user_properties`: numbers and names, never a text of the model."""
+    properties = {
+        "verdict": item.verdict.value,
+        "suite": item.suite,
+        "case": item.case,
+        "model": item.model,
+        "failure_mode": item.failure_mode,
+        "severity": item.severity,
+        "measures": item.measures,
+        "check": item.check,
+        "measured": words.judged(item),
+        "bound": words.bounded(item),
+        "reference": item.reference,
+        "n_planned": str(item.n_planned),
+        "n_measured": str(item.n_measured),
+        "cause": words.public_cause(item),
+    }
+    if item.measurements:
+        judged = item.measurements[0]
+        properties |= {"value": repr(judged.value), "low": repr(judged.low), "high": repr(judged.high)}
+        properties["unit"] = judged.unit
+    return [(f"tells.{name}", line(value, 1000)) for name, value in properties.items() if value]

@@ -1,0 +1,155 @@
+"""The words that all reports share: letters, numbers, order, and the verdict in plain words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from harness import gate
+from harness.escape import line
+from harness.exchange import withhold
+from harness.verdict import PRECEDENCE, Verdict
+
+if TYPE_CHECKING:
+    from harness.gate import GateResult
+    from harness.record import ItemRecord, RunRecord
+    from harness.verdict import Bound, Measurement
+
+LETTERS = {
+    Verdict.PASS: "P",
+    Verdict.FAIL: "F",
+    Verdict.INCONCLUSIVE: "?",
+    Verdict.INVALID: "!",
+    Verdict.WAIVED: "W",
+}
+OPERATORS = {"at_most": "at most", "at_least": "at least"}
+SEVERITIES = ("critical", "high", "medium", "low")
+MAX_NAMED = 5
+NAME_LIMIT = 120
+
+
+def letter_word(verdict: Verdict) -> str:
+    """Return letter and word, so that no report tells verdicts apart by colour alone."""
+    return f"{LETTERS[verdict]} {verdict.value}"
+
+
+def number(value: float, apart_from: float | None = None) -> str:
+    """Return `value` in three significant digits; in more where that would make it look equal to `apart_from`."""
+    for digits in (3, 4, 5, 6, 8):
+        shown = f"{value:.{digits}g}"
+        if apart_from is None or value == apart_from or float(shown) != float(f"{apart_from:.{digits}g}"):
+            return shown
+    return repr(value)
+
+
+def measured(measurement: Measurement, bound: Bound | None = None) -> str:
+    """Return `value [low, high] unit`."""
+    limit = bound.value if bound else None
+    value, low, high = (number(part, limit) for part in (measurement.value, measurement.low, measurement.high))
+    return f"{value} [{low}, {high}] {line(measurement.unit, 20)}"
+
+
+def judged(item: ItemRecord) -> str:
+    """Return the judged measurement of `item`, or that there is none."""
+    return measured(item.measurements[0], item.bound) if item.measurements else "not measured"
+
+
+def bounded(item: ItemRecord) -> str:
+    """Return the bound of `item`, e.g. `at most 0.1 share`."""
+    bound = item.bound
+    return f"{OPERATORS[bound.op]} {number(bound.value)} {line(bound.unit, 20)}" if bound else "none"
+
+
+def evidence(item: ItemRecord) -> str:
+    """Return scenarios measured of scenarios planned."""
+    return f"{item.n_measured} of {item.n_planned}"
+
+
+def short_name(item: ItemRecord) -> str:
+    """Return `suite::case[model]`."""
+    return line(f"{item.suite}::{item.case}[{item.model}]", NAME_LIMIT)
+
+
+def shows_texts(item: ItemRecord) -> bool:
+    """Tell whether terminal and Markdown may show prompts and answers of `item`."""
+    return item.hazard == "open"
+
+
+def public_cause(item: ItemRecord) -> str:
+    """Return the cause for logs: of a suite that is not open, without quotations."""
+    return item.cause if shows_texts(item) else withhold(item.cause)
+
+
+def worst_first(items: tuple[ItemRecord, ...]) -> list[ItemRecord]:
+    """Return `items` by verdict, then severity, then name."""
+
+    def rank(item: ItemRecord) -> tuple[int, int, str]:
+        severity = SEVERITIES.index(item.severity) if item.severity in SEVERITIES else -1
+        return PRECEDENCE.index(item.verdict), severity, item.node_id
+
+    return sorted(items, key=rank)
+
+
+def tally(record: RunRecord) -> dict[Verdict, int]:
+    """Return how many items have each verdict, worst first, verdicts without items left out."""
+    counts = Counter(item.verdict for item in record.items)
+    return {verdict: counts[verdict] for verdict in PRECEDENCE if counts[verdict]}
+
+
+def plain_words(record: RunRecord, result: GateResult) -> str:
+    """Return the verdict as one paragraph that needs no glossary, on one line."""
+    models = [line(model.name, 60) for model in record.models]
+    subject = f"The model {models[0]}" if len(models) == 1 else f"The models {', '.join(models)}"
+    said = [_sentence(record, result, subject if models else "The model")]
+    said += [text for verdict in tally(record) if (text := _also(record, verdict, result))]
+    counts = ", ".join(f"{verdict.value} {count}" for verdict, count in tally(record).items())
+    return " ".join([*said, f"All in all: {counts or 'nothing'}."])
+
+
+def _sentence(record: RunRecord, result: GateResult, subject: str) -> str:
+    n = len(record.items)
+    match result.code:
+        case gate.PASS:
+            return f"{subject} passed: none of the {_checks(n)} failed that can block a release."
+        case gate.FAIL:
+            return f"{subject} did NOT pass: {_named(record, Verdict.FAIL, 'failed')}."
+        case gate.INCONCLUSIVE:
+            undecided = _named(record, Verdict.INCONCLUSIVE, "could not be decided on this evidence")
+            return f"{subject} did NOT pass: {undecided}."
+        case gate.NOTHING:
+            return "Nothing was evaluated that could block a release, which is no pass."
+        case gate.WAIVER:
+            return f"{subject} did NOT pass: {_named(record, Verdict.WAIVED, 'waived without a valid waiver')}."
+        case _:
+            return _no_verdict(record, result)
+
+
+def _no_verdict(record: RunRecord, result: GateResult) -> str:
+    if result.word == "INVALID":
+        missing = _named(record, Verdict.INVALID, "could not be measured")
+        return f"This run is no verdict on the model, and no pass: {missing}."
+    if result.word == "PARTIAL":
+        ran = f"{len(record.selected)} of {_checks(len(record.planned))} planned were selected"
+        return f"PARTIAL: {ran}, so this is no verdict on the model, and no pass."
+    return f"INCOMPLETE: this run is no verdict on the model, and no pass: {line(result.reasons[0], 300)}."
+
+
+def _also(record: RunRecord, verdict: Verdict, result: GateResult) -> str:
+    said = {gate.FAIL: Verdict.FAIL, gate.INCONCLUSIVE: Verdict.INCONCLUSIVE, gate.WAIVER: Verdict.WAIVED}
+    if verdict is Verdict.PASS or verdict is said.get(result.code) or verdict.value == result.word:
+        return ""
+    how = {
+        Verdict.FAIL: "failed", Verdict.INCONCLUSIVE: "could not be decided",
+        Verdict.INVALID: "could not be measured", Verdict.WAIVED: "waived",
+    }  # fmt: skip
+    return f"Besides, {_named(record, verdict, how[verdict])}."
+
+
+def _named(record: RunRecord, verdict: Verdict, how: str) -> str:
+    found = [f"{short_name(item)}, {item.severity}" for item in worst_first(record.items) if item.verdict is verdict]
+    more = f"; and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
+    return f"{len(found)} of {_checks(len(record.items))} {how} ({'; '.join(found[:MAX_NAMED])}{more})"
+
+
+def _checks(n: int) -> str:
+    return "1 check" if n == 1 else f"{n} checks"
