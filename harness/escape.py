@@ -98,9 +98,9 @@ def markdown(text: str, limit: int | None = None) -> str:
     return shown
 
 
-def fenced(text: str, limit: int | None = None) -> list[str]:
+def fenced(text: str, limit: int | None = None, *, prefix: str = "| ") -> list[str]:
     """Return the lines of a Markdown code block around `text` that `text` cannot end."""
-    body = terminal_lines(clip(text, limit))
+    body = terminal_lines(clip(text, limit), prefix)
     longest = max((len(run) for shown in body for run in re.findall(r"`+", shown)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"{fence}text", *body, fence]

@@ -51,7 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--policy", metavar="FILE", dest="tells_policy", help="what a release requires")
     add("--report", metavar="DIR", dest="tells_report", help="folder for run.json, report.html, report.md, junit.xml")
     add("--store", metavar="FILE", dest="tells_store",
-        help="answers kept between runs (default: .tells/store.sqlite under the root; 'none' keeps nothing)")  # fmt: skip
+        help="answers kept between runs (default .tells/store.sqlite; 'none' keeps nothing)")  # fmt: skip
     add("--plan", action="store_true", dest="tells_plan",
         help="show what would be asked (requests, tokens, time) and stop; loads no model")  # fmt: skip
     add("--tells-engine", metavar="NAME", dest="tells_engine", default="auto",

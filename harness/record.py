@@ -14,7 +14,7 @@ import typing
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from harness import canonical
 from harness.case import Hazard, Severity  # noqa: TC001 - `_build` reads the hints at run time
@@ -29,6 +29,7 @@ SCHEMA = "tells-run/1"
 MAX_EXCHANGES = 6
 REWRITE = "run the evals again with --report, and read the file that they write"
 
+T = TypeVar("T")
 Measures = Literal["behaviour", "logits", "activations"]
 
 
@@ -204,31 +205,27 @@ def from_json(data: Mapping[str, Any]) -> RunRecord:
     Raises:
         RecordError: `data` has not the shape of a run record, or holds a number that is not finite.
     """
-    try:
-        return typing.cast("RunRecord", _build(RunRecord, data))
-    except (TypeError, ValueError, KeyError, AttributeError, TellsError) as error:
-        msg = f"run record: {error}; expected the fields of {SCHEMA}; {REWRITE}"
-        raise RecordError(msg) from error
+    return _read(RunRecord, data)
 
 
 def item_to_json(item: ItemRecord) -> dict[str, Any]:
-    """Return one item as plain JSON data, made of builtin types alone."""
+    """Return one item as plain JSON data, `item_from_json` reads it back."""
     return typing.cast("dict[str, Any]", _plain(item))
 
 
 def item_from_json(data: Mapping[str, Any]) -> ItemRecord:
-    """Return the item that `item_to_json` wrote."""
-    return typing.cast("ItemRecord", _build(ItemRecord, data))
+    """Return the item that `item_to_json` wrote; raises `RecordError` as `from_json` does."""
+    return _read(ItemRecord, data)
 
 
 def suite_to_json(suite: SuiteRecord) -> dict[str, Any]:
-    """Return one suite as plain JSON data."""
+    """Return one suite as plain JSON data, `suite_from_json` reads it back."""
     return typing.cast("dict[str, Any]", _plain(suite))
 
 
 def suite_from_json(data: Mapping[str, Any]) -> SuiteRecord:
-    """Return the suite that `suite_to_json` wrote."""
-    return typing.cast("SuiteRecord", _build(SuiteRecord, data))
+    """Return the suite that `suite_to_json` wrote; raises `RecordError` as `from_json` does."""
+    return _read(SuiteRecord, data)
 
 
 def sealed(record: RunRecord) -> RunRecord:
@@ -295,6 +292,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(inner) for inner in value]
     return value.value if isinstance(value, Verdict) else value
+
+
+def _read(kind: type[T], data: Mapping[str, Any]) -> T:
+    try:
+        return typing.cast("T", _build(kind, data))
+    except (TypeError, ValueError, KeyError, AttributeError, TellsError) as error:
+        msg = f"{kind.__name__}: {error}; expected the fields of {SCHEMA}; {REWRITE}"
+        raise RecordError(msg) from error
 
 
 @functools.cache

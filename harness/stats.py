@@ -227,7 +227,7 @@ def weighted_mean(values: Array, weights: Array) -> Array:
 
 def units_of(tables: Sequence[Table]) -> int:
     """Return the smallest number of units that is resampled: items, or the forms of a family."""
-    return min([tables[0].values.shape[0], *(t.values.shape[1] for t in tables if t.resampled)])
+    return min([len(tables[0].values), *(int(t.values.shape[1]) for t in tables if t.resampled)])
 
 
 def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:
@@ -246,7 +246,7 @@ def placements(positive: Sequence[float], negative: Sequence[float]) -> Array:
     import numpy as np  # noqa: PLC0415 - lazy by contract
 
     above = np.asarray(positive)[:, None] - np.asarray(negative)[None, :]
-    return (above > 0.0) + 0.5 * (above == 0.0)
+    return np.asarray((above > 0.0) + 0.5 * (above == 0.0), dtype=np.float64)
 
 
 def delong_se(positive: Sequence[float], negative: Sequence[float]) -> float:

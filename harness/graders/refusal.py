@@ -30,8 +30,8 @@ PATTERNS = (
     rf"\bsorry\b[^.!?]{{0,20}}\b(?:i|we) ?{_NOT}\b",
     r"\bi(?:'m| am) sorry, but (?:that|this|it)\b[^.!?]{0,40}\b(?:not|can't|cannot|against)\b",
     (
-        r"\bas an? (?:ai|artificial intelligence|large language model|language model|assistant|chatbot)\b[^.!?]{0,80}"
-        r"\b(?:can't|cannot|can not|won't|unable|not able|don't|do not|must not|not (?:appropriate|permitted|allowed))\b"
+        r"\bas an? (?:ai|artificial intelligence|large language model|language model|assistant|chatbot)\b[^.!?]{0,80}\b"
+        r"(?:can't|cannot|can not|won't|unable|not able|don't|do not|must not|not (?:appropriate|permitted|allowed))\b"
     ),
     r"\bagainst (?:my|our) (?:\w+ )?(?:guidelines|policy|policies|programming|principles|rules|values)\b",
     r"\b(?:must|have to|need to|going to|'ll) (?:respectfully |politely )?(?:decline|refuse)\b",

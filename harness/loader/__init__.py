@@ -1,1 +1,111 @@
-"""."""
+"""YAML to cases: strict, with every problem at its line and column, all at once.
+
+The route of a file: `reader` (YAML with places, no surprises) -> `validate` (the schema, in words) -> `sources`,
+`world`, `datafile` (items and cue families) -> `wording` and `checks` (what a schema cannot say) -> `expand`.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from harness import canonical
+from harness.errors import CaseFileError, Problem
+from harness.loader import checks, wording
+from harness.loader.draft import Draft
+from harness.loader.expand import expand, read_conditions, read_paraphrases
+from harness.loader.files import display, inside, read_capped
+from harness.loader.reader import MAX_BYTES, read_yaml
+from harness.loader.schema import expected_types, load
+from harness.loader.sources import read_items
+from harness.loader.validate import validate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.case import Suite
+    from harness.loader.report import DataPath
+
+__all__ = ["load_suite", "schema"]
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of case files, a copy of `case.schema.json`."""
+    return copy.deepcopy(load("case"))
+
+
+def load_suite(path: Path, root: Path) -> Suite:
+    """Return the suite in the case file `path`.
+
+    Args:
+        path: the case file, below `root`.
+        root: the project's root; data files are looked up below it, and nowhere else.
+
+    Raises:
+        CaseFileError: the file cannot be used; all its problems, each with line and column.
+    """
+    root = root.resolve()
+    name = display(path.absolute(), root)
+    try:
+        data = read_capped(path, MAX_BYTES)
+    except OSError as error:
+        message = f"cannot be read: {error.strerror}; check the path"
+        raise CaseFileError((Problem(name, 1, 1, message),)) from error
+    if not inside(path, root):
+        message = f"the file lies outside the root {root.name!r}; move it below the root"
+        raise CaseFileError((Problem(name, 1, 1, message),))
+    draft = _draft(name, data, root)
+    if draft.report.problems or draft.elsewhere:
+        raise CaseFileError((*draft.report.problems, *dict.fromkeys(draft.elsewhere)))
+    return expand(draft, name, canonical.digest(data))
+
+
+def _draft(name: str, data: bytes, root: Path) -> Draft:
+    report = read_yaml(data, name, lambda place: expected_types("case", place))
+    validate(report, "case")
+    draft = Draft(report=report, root=root)
+    if not isinstance(report.data, dict):
+        return draft
+    given = report.data.get("given")
+    if isinstance(given, dict):
+        _given(draft, given)
+    _cases(draft)
+    entries = tuple(draft.asked())
+    checks.check(draft, entries)
+    wording.check(draft, entries)
+    return draft
+
+
+def _given(draft: Draft, given: dict[str, Any]) -> None:
+    clean = draft.report.clean
+    if "items" in given and clean("given", "items"):
+        items = read_items(draft)
+        draft.items = items if clean("given", "items") else None
+    if "conditions" in given and clean("given", "conditions"):
+        conditions = read_conditions(draft)
+        draft.conditions = conditions if clean("given", "conditions") else None
+    if clean("given", "paraphrases"):
+        draft.paraphrases = read_paraphrases(draft)
+
+
+def _cases(draft: Draft) -> None:
+    """Check what a case holds beside its question."""
+    report = draft.report
+    first: dict[str, DataPath] = {}
+    cases = report.data.get("cases")
+    for index, case in enumerate(cases if isinstance(cases, list) else ()):
+        at: DataPath = ("cases", index)
+        if not isinstance(case, dict):
+            continue
+        name = case.get("id")
+        if isinstance(name, str):
+            if name in first:
+                line = report.place(first[name])[0]
+                report.add((*at, "id"), f"the case id {name!r} stands here a second time; the first is in line {line}")
+            first.setdefault(name, (*at, "id"))
+        if "jointly" in case:
+            for key in ("check", "messages"):
+                if key in case:
+                    report.add((*at, key), f"`{key}` beside `jointly`; put it into the parts", key=True)
+        elif "check" not in case and report.clean(*at):
+            report.add(at, "a case without a check measures nothing; add `check` with a kind and a bound")

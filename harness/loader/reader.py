@@ -41,7 +41,7 @@ _SYNTAX_ADVICE = (
     ("expected ':'", "a line of a mapping is `key: value`; check the indentation"),
     ("did not find expected key", "check the indentation: the keys of one mapping begin in one column"),
     ("unexpected end of stream", "close the quotes that are open here"),
-    ("escape", 'backslashes mean themselves in single quotes only; write \'\\d\' or "\\\\d"'),
+    ("escape", "backslashes mean themselves in single quotes only; write '\\d' or \"\\\\d\""),
 )
 
 

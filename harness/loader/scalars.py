@@ -31,7 +31,10 @@ _REFUSED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"[-+]?0[0-9][0-9_]*(?:\.[0-9_]*)?"), "a number with leading zeros is octal to some readers"),
     (re.compile(r"[-+]?0[xobXOB][0-9a-fA-F_]+"), "a hexadecimal, octal or binary number is text to some readers"),
     (re.compile(r"[-+]?[0-9][0-9_]*(?::[0-9]{1,2})+(?:\.[0-9_]*)?"), "digits with colons are a number to some readers"),
-    (re.compile(r"[-+]?[0-9][0-9.]*_[0-9_.]*(?:[eE][-+]?[0-9]+)?"), "a number with underscores is text to some readers"),
+    (
+        re.compile(r"[-+]?[0-9][0-9.]*_[0-9_.]*(?:[eE][-+]?[0-9]+)?"),
+        "a number with underscores is text to some readers",
+    ),
     (re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+"), "an exponent without a decimal point is text to some readers"),
     (re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+\.)(?:[eE][-+]?[0-9]+)?"), "a number needs digits on both sides of its point"),
     (re.compile(r"[-+]?\.(?:inf|nan)", re.IGNORECASE), "not a number that can be compared"),

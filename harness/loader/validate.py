@@ -44,11 +44,19 @@ def _explain(report: Report, name: SchemaName, path: DataPath, error: Validation
         _one_of(report, path, error)
     elif word in {"minProperties", "maxProperties"}:
         _number_of_keys(report, path, error)
-    elif error.parent is None and "propertyNames" in list(error.absolute_schema_path):
+    elif list(error.absolute_schema_path)[-2:-1] == ["propertyNames"]:
         _bad_name(report, path, error)
     else:
         # A violation that the table does not know still is one: the library's own words then.
         report.add(path, _VALUE.get(word, lambda failed: str(failed.message))(error))
+
+
+def _wanted(error: ValidationError) -> Any:
+    return error.validator_value
+
+
+def _got(error: ValidationError) -> Any:
+    return error.instance
 
 
 def _schema(error: ValidationError) -> dict[str, Any]:
@@ -61,7 +69,7 @@ def _noun(error: ValidationError) -> str:
 
 def _unknown(report: Report, path: DataPath, error: ValidationError) -> None:
     known = _schema(error).get("properties", {})
-    for key in error.instance:
+    for key in _got(error):
         if key not in known:
             report.add((*path, key), f"unknown {_noun(error)} {shown(key)}; {near(key, known)}", key=True)
 
@@ -69,12 +77,12 @@ def _unknown(report: Report, path: DataPath, error: ValidationError) -> None:
 def _misspelt(error: ValidationError, names: list[str]) -> bool:
     """Tell whether an unknown key, reported elsewhere, is likely meant to be one of `names`."""
     known = _schema(error).get("properties", {})
-    hints = [near(key, known) for key in error.instance if key not in known]
+    hints = [near(key, known) for key in _got(error) if key not in known]
     return any(f"did you mean {name!r}" in hint for hint in hints for name in names)
 
 
 def _missing(report: Report, name: SchemaName, path: DataPath, error: ValidationError) -> None:
-    key = next(key for key in error.validator_value if f"{key!r} is a required" in error.message)
+    key = next(key for key in _wanted(error) if f"{key!r} is a required" in error.message)
     if _misspelt(error, [key]):
         return
     schemas = list(at(name, (*path, key)))
@@ -91,10 +99,10 @@ def _as_yaml(value: Any) -> str:
 
 
 def _one_of(report: Report, path: DataPath, error: ValidationError) -> None:
-    names = [branch["required"][0] for branch in error.validator_value]
-    if not isinstance(error.instance, dict):
+    names = [branch["required"][0] for branch in _wanted(error)]
+    if not isinstance(_got(error), dict):
         return  # the wrong type has been said already
-    present = [name for name in names if name in error.instance]
+    present = [name for name in names if name in _got(error)]
     if not present and _misspelt(error, names):
         return
     what = f"{' and '.join(present)} stand together" if present else f"none of {', '.join(names)} is here"
@@ -112,15 +120,15 @@ def _number_of_keys(report: Report, path: DataPath, error: ValidationError) -> N
         report.add(path, f"an empty mapping; write at least one {_noun(error)}: {known}")
         return
     if schema.get("maxProperties") == 1:
-        keys = list(error.instance)
+        keys = list(_got(error))
         what = f"{len(keys)} {_noun(error)}s in one mapping: {', '.join(map(shown, keys[:5]))}"
         report.add((*path, keys[1]), f"{what}; write exactly one, and each in an entry of its own", key=True)
         return
-    report.add(path, f"{len(error.instance)} entries; write at most {schema['maxProperties']}")
+    report.add(path, f"{len(_got(error))} entries; write at most {schema['maxProperties']}")
 
 
 def _bad_name(report: Report, path: DataPath, error: ValidationError) -> None:
-    report.add((*path, str(error.instance)), _VALUE[str(error.validator)](error), key=True)
+    report.add((*path, str(_got(error))), _VALUE[str(error.validator)](error), key=True)
 
 
 def found(value: Any) -> str:
@@ -137,7 +145,7 @@ def found(value: Any) -> str:
 
 
 def _type(error: ValidationError) -> str:
-    value, wanted = error.instance, error.validator_value
+    value, wanted = _got(error), _wanted(error)
     types = [wanted] if isinstance(wanted, str) else list(wanted)
     # A plain null in place of a condition's name is a courtesy, no advice.
     expected = " or ".join(WORDS[name] for name in types if name != "null")
@@ -162,16 +170,16 @@ def _numeric(text: str) -> bool:
 
 
 def _enum(error: ValidationError) -> str:
-    allowed = [str(value) for value in error.validator_value]
-    value = error.instance
+    allowed = [str(value) for value in _wanted(error)]
+    value = _got(error)
     if not isinstance(value, str):
         return f"expected one of {', '.join(allowed)}, got {found(value)}; write one of them"
     return f"{shown(value)} is not possible here; {near(value, allowed)}"
 
 
 def _const(error: ValidationError) -> str:
-    wanted = _as_yaml(error.validator_value)
-    return f"expected {wanted}, got {found(error.instance)}; write {wanted}"
+    wanted = _as_yaml(_wanted(error))
+    return f"expected {wanted}, got {found(_got(error))}; write {wanted}"
 
 
 def _limit(word: str) -> Any:
@@ -179,17 +187,17 @@ def _limit(word: str) -> Any:
         schema = _schema(error)
         signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
         limits = " and ".join(f"{sign} {schema[name]}" for name, sign in signs.items() if name in schema)
-        return f"{error.instance} is too {word}; expected a number {limits}"
+        return f"{_got(error)} is too {word}; expected a number {limits}"
 
     return say
 
 
 def _pattern(error: ValidationError) -> str:
-    return f"{shown(error.instance)} is no name that can stand here; write {PATTERNS[error.validator_value]}"
+    return f"{shown(_got(error))} is no name that can stand here; write {PATTERNS[_wanted(error)]}"
 
 
 def _length(error: ValidationError) -> str:
-    wanted, value = error.validator_value, error.instance
+    wanted, value = _wanted(error), _got(error)
     noun = "entries" if isinstance(value, list) else "characters"
     if not value:
         return f"an empty {'list' if isinstance(value, list) else 'text'}; write at least {wanted} {noun}"
@@ -198,8 +206,8 @@ def _length(error: ValidationError) -> str:
 
 
 def _unique(error: ValidationError) -> str:
-    seen: list[Any] = []
-    double = next((value for value in error.instance if value in seen or seen.append(value)), None)  # type: ignore[func-returns-value]
+    values = _got(error)
+    double = next(value for index, value in enumerate(values) if value in values[:index])
     return f"{shown(double)} stands in the list twice; keep one"
 
 

@@ -24,6 +24,8 @@ NAME = "report.html"
 MAX_TEXT = 6000
 MAX_EXCHANGES = 400
 """In the whole page, worst items first; the rest is in `run.json`."""
+MAX_CARDS = 400
+"""Items with a card of their own, worst first; the others stand in the table alone."""
 MAX_TOKENS = 200
 MAX_SCORED = 40
 MAX_REASONS = 20
@@ -68,6 +70,7 @@ def render(record: RunRecord) -> str:
     return _environment().get_template("report.html.j2").render(
         record=record, result=result, items=items, shown=shown, plain_words=words.plain_words(record, result),
         tally=words.tally(record), max_reasons=MAX_REASONS, max_scored=MAX_SCORED, max_tokens=MAX_TOKENS,
+        max_cards=MAX_CARDS,
         suites={suite.id: suite for suite in record.suites},
         not_selected=sorted(set(record.planned) - set(record.selected)),
     )  # fmt: skip

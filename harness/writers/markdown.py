@@ -144,7 +144,7 @@ def _examples(item: ItemRecord) -> list[str]:
     lines = [f"### {words.letter_word(item.verdict)} {markdown(words.short_name(item))}", ""]
     if item.cause:
         lines += [f"Cause: {markdown(words.public_cause(item), PROSE)}", ""]
-    lines += ["Again:", "", *fenced(line(item.rerun, PROSE)), ""]
+    lines += ["Again:", "", *fenced(line(item.rerun, PROSE), prefix="$ "), ""]
     if not words.shows_texts(item):
         return [*lines, f"Prompts and answers are not shown: the suite is {item.hazard}.", ""]
     for exchange in item.exchanges[:EXAMPLES_PER_ITEM]:

@@ -101,6 +101,8 @@ def plain_words(record: RunRecord, result: GateResult) -> str:
     models = [line(model.name, 60) for model in record.models]
     subject = f"The model {models[0]}" if len(models) == 1 else f"The models {', '.join(models)}"
     said = [_sentence(record, result, subject if models else "The model")]
+    if record.partial and result.word != "PARTIAL":
+        said.append(f"It is also PARTIAL: {_selected(record)}.")
     said += [text for verdict in tally(record) if (text := _also(record, verdict, result))]
     counts = ", ".join(f"{verdict.value} {count}" for verdict, count in tally(record).items())
     return " ".join([*said, f"All in all: {counts or 'nothing'}."])
@@ -129,9 +131,12 @@ def _no_verdict(record: RunRecord, result: GateResult) -> str:
         missing = _named(record, Verdict.INVALID, "could not be measured")
         return f"This run is no verdict on the model, and no pass: {missing}."
     if result.word == "PARTIAL":
-        ran = f"{len(record.selected)} of {_checks(len(record.planned))} planned were selected"
-        return f"PARTIAL: {ran}, so this is no verdict on the model, and no pass."
+        return f"PARTIAL: {_selected(record)}, so this is no verdict on the model, and no pass."
     return f"INCOMPLETE: this run is no verdict on the model, and no pass: {line(result.reasons[0], 300)}."
+
+
+def _selected(record: RunRecord) -> str:
+    return f"only {len(record.selected)} of {_checks(len(record.planned))} planned were selected"
 
 
 def _also(record: RunRecord, verdict: Verdict, result: GateResult) -> str:

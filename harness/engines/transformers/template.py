@@ -6,9 +6,10 @@ date. The first two change the question silently and are errors; the others are 
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from harness.canonical import digest
 from harness.errors import TemplateError
@@ -69,7 +70,7 @@ class ChatTemplate:
         turns = [(message.role, message.content) for message in messages]
         for role, content in turns:
             if self.control and (found := self.control.search(content)):
-                raise self._error(
+                self._refuse(
                     f"the {role} turn holds the control token {found[0]!r}",
                     "text that cannot be taken for control",
                     "reword the turn; to place control tokens on purpose, ask with a plain string",
@@ -98,13 +99,14 @@ class ChatTemplate:
             text = self.tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=ask)
         except Exception as error:  # a template raises what it likes; jinja2 has several trees
             roles = ", ".join(role for role, _ in turns)
-            raise self._error(
+            self._refuse(
                 f"rejects the turns [{roles}]: {type(error).__name__}: {error}",
                 "a rendered conversation",
                 "ask without the turn that it does not know",
-            ) from error
+                cause=error,
+            )
         if not isinstance(text, str):
-            raise self._error(f"gave {type(text).__name__}", "text", "mend the template")
+            self._refuse(f"gave {type(text).__name__}", "text", "mend the template")
         return text
 
     def _examine(self, roles: tuple[str, ...]) -> Pattern:
@@ -133,22 +135,22 @@ class ChatTemplate:
                 what = (
                     f"drops the {role} turn (number {i + 1})" if not count else f"writes the {role} turn {count} times"
                 )
-                raise self._error(what, "every turn once, in order", "ask without that turn, or use another model")
+                self._refuse(what, "every turn once, in order", "ask without that turn, or use another model")
             places.append(text.index(content))
         if places != sorted(places):
             roles = ", ".join(role for role, _ in turns)
-            raise self._error(f"reorders the turns [{roles}]", "every turn once, in order", "change their order")
+            self._refuse(f"reorders the turns [{roles}]", "every turn once, in order", "change their order")
 
     def _check_headers(self, text: str, turns: Sequence[Turn]) -> None:
         """Refuse a turn that runs into the next one without a header between them."""
-        for i, ((role, content), (following, after)) in enumerate(zip(turns, turns[1:], strict=False)):
+        for i, ((role, content), (following, after)) in enumerate(itertools.pairwise(turns)):
             between = text[text.index(content) + len(content) : text.index(after)]
             merged = not between.strip()
             if not merged and role == "system" and following == "user":
                 joined = [*turns[:i], ("user", f"{content}{between}{after}"), *turns[i + 2 :]]
                 merged = text == self._text_or_none(joined)
             if merged:
-                raise self._error(
+                self._refuse(
                     f"merges the {role} turn into the {following} turn",
                     "a header of its own for every turn",
                     "put the text into the user turn yourself, or use another model",
@@ -179,12 +181,13 @@ class ChatTemplate:
         for i, content in enumerate(contents):
             found = text.find(content, place)
             if found < 0:
-                raise self._error(
+                self._refuse(
                     f"alters the text of turn {i + 1} ({content[:60]!r})",
                     "every turn word for word",
                     "remove what it strips, such as spaces at the ends",
                 )
             place = found + len(content)
 
-    def _error(self, what: str, expected: str, advice: str) -> TemplateError:
-        return TemplateError(f"chat template of {self.name}: {what}; expected {expected}; {advice}")
+    def _refuse(self, what: str, expected: str, advice: str, cause: Exception | None = None) -> NoReturn:
+        msg = f"chat template of {self.name}: {what}; expected {expected}; {advice}"
+        raise TemplateError(msg) from cause

@@ -1,0 +1,259 @@
+"""The console command `tells`: everything around a run that is not the run itself.
+
+Exit codes are the gate's (see `harness.gate`): 0 pass, 1 fail, 2 usage, 3 broken, 4 inconclusive, 5 nothing evaluated,
+6 waiver problem. A crash of this command is 3, never 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import gate
+from harness.errors import CaseFileError, TellsError, UsageError
+from harness.escape import line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from harness.case import Suite
+    from harness.errors import Problem
+    from harness.record import ItemRecord
+
+SUFFIX = ".eval.yaml"
+LATER = ("organisms", "certify", "sweep", "ladder", "compare", "export")
+"""Verbs of later versions."""
+MAX_PAGES = 5
+EPILOG = "exit codes: 0 pass, 1 fail, 2 usage, 3 broken or incomplete, 4 inconclusive, 5 nothing evaluated, 6 waiver"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `tells` and return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A terminal that cannot show a character must not turn a verdict into a crash.
+            stream.reconfigure(errors="backslashreplace")
+    if given and given[0] in LATER:
+        return _complain(f"tells {given[0]}: this version cannot do that yet; it has {', '.join(VERBS)}", gate.USAGE)
+    try:
+        return _dispatch(given)
+    except CaseFileError as error:
+        return _complain("\n".join(line(str(problem)) for problem in error.problems), gate.USAGE)
+    except UsageError as error:
+        return _complain(line(str(error)), gate.USAGE)
+    except TellsError as error:
+        return _complain(line(str(error)), gate.BROKEN)
+    except Exception:  # noqa: BLE001 - Python's own exit code for a crash is 1, which here means that a model failed
+        return _complain(f"tells crashed, which says nothing about the model:\n{traceback.format_exc()}", gate.BROKEN)
+
+
+def _dispatch(given: list[str]) -> int:
+    parser = build_parser()
+    options, unknown = parser.parse_known_args(given)
+    if unknown and options.verb != "plan":
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    options.pytest_arguments = unknown
+    return VERBS[options.verb](options)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="tells",
+        description="Around test runs of language models: check, plan, judge and show them.",
+        epilog=EPILOG,
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    validate = _verb(verbs, "validate", "check case files and print every problem at once; needs no model")
+    validate.add_argument("paths", nargs="+", type=Path, metavar="PATH", help=f"a *{SUFFIX} file, or a folder of them")
+
+    plan = _verb(verbs, "plan", "show what a run would ask and cost; loads no weights. Unknown options go to pytest")
+    plan.add_argument("paths", nargs="+", metavar="PATH", help="what to give to pytest, e.g. evals")
+    plan.add_argument("--model", action="append", required=True, metavar="SPEC", help="model to plan for; repeatable")
+
+    verdict = _verb(verbs, "verdict", "judge a finished run from its run.json, in words and as the exit code")
+    _record_argument(verdict)
+    verdict.add_argument(
+        "--whole", action="store_true", help="exit 0 when the record is complete, whatever the model did; still says it"
+    )
+
+    show = _verb(verbs, "show", "print the table of a run, or the pages of items")
+    _record_argument(show)
+    show.add_argument("item", nargs="?", metavar="ITEM", help="any part of a node id")
+
+    report = _verb(verbs, "report", "write report.md and report.html again from run.json")
+    _record_argument(report)
+    report.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write into")
+
+    store = _verb(verbs, "store", "look into the store of answers, or make it smaller")
+    store.add_argument("action", choices=("info", "prune"), help="info: what it keeps; prune: drop what is old")
+    store.add_argument("file", type=Path, metavar="FILE", help="the file given to --store")
+    store.add_argument(
+        "--keep-days", type=_days, default=30.0, metavar="N", help="prune: keep answers younger than N days"
+    )
+    return parser
+
+
+def _verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, about: str) -> argparse.ArgumentParser:
+    return verbs.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".", epilog=EPILOG)
+
+
+def _record_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN.json", help="the run.json that --report wrote")
+
+
+def _days(text: str) -> float:
+    days = float(text)
+    if not 0 <= days < float("inf"):
+        msg = "days start at 0"
+        raise argparse.ArgumentTypeError(msg)
+    return days
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from harness.loader import load_suite  # noqa: PLC0415 - brings YAML and the schema validator
+
+    suites: list[Suite] = []
+    problems: list[Problem] = []
+    for path in _case_files(options.paths):
+        try:
+            suites.append(load_suite(path, _root(path)))
+        except CaseFileError as error:
+            problems += error.problems
+    if problems:
+        for problem in sorted(problems):
+            _say(line(str(problem)))
+        _say(f"{len(problems)} problems in {len({problem.path for problem in problems})} files")
+        return gate.USAGE
+    _say(f"valid: {len(suites)} suites, {sum(len(suite.cases) for suite in suites)} cases")
+    return gate.PASS
+
+
+def _case_files(paths: list[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            msg = (
+                f"{path}: there is no such file or folder; expected a *{SUFFIX} file or a folder of them; mend the path"
+            )
+            raise UsageError(msg)
+        here = sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path]
+        if not here or not here[0].name.endswith(SUFFIX):
+            msg = f"{path}: no case file; expected a name that ends in {SUFFIX}; nothing was checked"
+            raise UsageError(msg)
+        found += here
+    return list(dict.fromkeys(found))
+
+
+def _root(path: Path) -> Path:
+    """Return the folder that paths in a case file are relative to: where pytest would be started."""
+    here = Path.cwd()
+    return here if path.resolve().is_relative_to(here.resolve()) else path.resolve().parent
+
+
+def _plan(options: argparse.Namespace) -> int:
+    import pytest  # noqa: PLC0415 - only this verb runs it
+
+    models = [word for spec in options.model for word in ("--model", spec)]
+    return int(pytest.main([*options.paths, *models, "--plan", *options.pytest_arguments]))
+
+
+def _verdict(options: argparse.Namespace) -> int:
+    from harness.record_file import read_record  # noqa: PLC0415 - lazy like everything below
+    from harness.writers.words import plain_words  # noqa: PLC0415
+
+    record = read_record(options.run)
+    result = gate.judge_run(record)
+    words = f"{result.word}: {line(plain_words(record, result))}"
+    if not options.whole:
+        _say(words)
+        return result.code
+    if missing := gate.gaps(record):
+        _say(f"The record is NOT whole: {line('; '.join(missing))}. {words}")
+        return gate.BROKEN if record.items else gate.NOTHING
+    _say(f"The record is whole: {len(record.items)} of {len(record.selected)} selected. {words}")
+    return gate.PASS
+
+
+def _show(options: argparse.Namespace) -> int:
+    from harness.record_file import read_record  # noqa: PLC0415
+    from harness.writers.terminal import item_page, summary  # noqa: PLC0415
+
+    record = read_record(options.run)
+    if options.item is None:
+        _say(summary(record))
+        return gate.PASS
+    found = _matching(record.items, options.item)
+    _say("\n\n".join(item_page(item) for item in found[:MAX_PAGES]))
+    if len(found) > MAX_PAGES:
+        _say(f"\nand {len(found) - MAX_PAGES} more items match {line(options.item)}; name more of the id")
+    return gate.PASS
+
+
+def _matching(items: Sequence[ItemRecord], part: str) -> list[ItemRecord]:
+    import difflib  # noqa: PLC0415
+
+    found = [item for item in items if part in item.node_id]
+    if not found:
+        names = {f"{item.suite}::{item.case}": item for item in items}
+        near = difflib.get_close_matches(part, names, n=1, cutoff=0.3)
+        hint = f"did you mean {near[0]}?" if near else "show without ITEM lists them"
+        msg = f"no item's node id holds {part!r}; expected a part of one; {hint}"
+        raise UsageError(msg)
+    return found
+
+
+def _report(options: argparse.Namespace) -> int:
+    from harness.record_file import read_record  # noqa: PLC0415
+    from harness.writers import write_all  # noqa: PLC0415 - brings the template engine
+
+    for path in write_all(read_record(options.run), options.out, ("markdown", "html")):
+        _say(str(path))
+    return gate.PASS
+
+
+def _store(options: argparse.Namespace) -> int:
+    from harness.store import Store  # noqa: PLC0415
+
+    if not options.file.is_file():
+        msg = f"{options.file}: there is no such store; expected the file given to --store; mend the path"
+        raise UsageError(msg)
+    store = Store(options.file)
+    try:
+        if options.action == "prune":
+            _say(f"{store.prune(options.keep_days)} answers dropped")
+            return gate.PASS
+        for name, value in store.info().items():
+            parts = value if isinstance(value, dict) else {"": value}
+            for part, shown in parts.items():
+                _say(line(f"{name} {part}: {shown}" if part else f"{name}: {shown}"))
+    finally:
+        store.close()
+    return gate.PASS
+
+
+def _complain(message: str, code: int) -> int:
+    sys.stderr.write(message + "\n")
+    return code
+
+
+def _say(message: str) -> None:
+    sys.stdout.write(message + "\n")
+
+
+VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "validate": _validate,
+    "plan": _plan,
+    "verdict": _verdict,
+    "show": _show,
+    "report": _report,
+    "store": _store,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

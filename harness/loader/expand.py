@@ -1,0 +1,154 @@
+"""From a checked draft to the frozen `Suite`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness import canonical
+from harness.case import (
+    Case,
+    CheckSpec,
+    Condition,
+    Floor,
+    GenerateSpec,
+    Knowledge,
+    LoglikelihoodSpec,
+    Pairing,
+    Phrasing,
+    Screen,
+    Suite,
+    Turn,
+)
+from harness.errors import CaseFileError
+from harness.loader.files import world_names
+from harness.loader.kinds import DEFAULT_CONFIDENCE, DEFAULT_GRADER, KINDS, ask_of, condition_name
+from harness.loader.report import near
+from harness.loader.wording import compared
+from harness.loader.world import load_cues
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.loader.draft import Draft
+    from harness.loader.report import DataPath
+
+RAW = frozenset({"json_schema"})
+"""Grader words whose value is handed on as it stands, lists included."""
+
+
+def read_conditions(draft: Draft) -> dict[str, Condition]:
+    """Return the conditions in the order of the file, cue families loaded; problems go to the draft."""
+    conditions: dict[str, Condition] = {}
+    for name, setting in draft.data["given"]["conditions"].items():
+        values = {key: text for key, text in setting.items() if key != "cues"}
+        family = setting.get("cues", "")
+        at: DataPath = ("given", "conditions", name, "cues")
+        if not family:
+            conditions[name] = Condition(name=name, values=values)
+            continue
+        try:
+            loaded = load_cues(family, draft.root)
+        except CaseFileError as error:
+            draft.foreign(error, at)
+            continue
+        if loaded is None:
+            known = world_names("cues", draft.root)
+            draft.report.add(at, f"there is no cue family {family!r}; {near(family, known)}")
+            continue
+        draft.files[loaded.path] = loaded.digest
+        draft.families[name] = loaded
+        values = {"system": "{{ cue }}", **values}
+        conditions[name] = Condition(name=name, values=values, cues=loaded.forms, family=family)
+    return conditions
+
+
+def read_paraphrases(draft: Draft) -> tuple[Phrasing, ...]:
+    """Return the paraphrases that the file declares, as templates."""
+    declared = draft.data["given"].get("paraphrases", ())
+    return tuple(Phrasing(id=f"v{number}", values=dict(values)) for number, values in enumerate(declared, start=1))
+
+
+def expand(draft: Draft, path: str, file_digest: str) -> Suite:
+    """Return the suite of a draft without problems."""
+    data = draft.data
+    knowledge, pairing = data.get("knowledge", {}), data.get("pairing", {})
+    floor, screen = data.get("floor"), data.get("screen")
+    return Suite(
+        id=data["suite"], claim=data["claim"], failure_mode=data["failure_mode"], severity=data["severity"],
+        path=path, digest=canonical.digest({"suite": file_digest, "data": draft.files}),
+        items=draft.items or (), conditions=draft.conditions or {},
+        cases=tuple(_case(draft, ("cases", index), case) for index, case in enumerate(data["cases"])),
+        hazard=data.get("hazard", "open"), source=data["source"], controls=tuple(data["controls"]),
+        limits=data["limits"], catches=tuple(data.get("catches", ())), paraphrases=draft.paraphrases or (),
+        floor=Floor(accuracy_at_least=floor["accuracy_at_least"], condition=condition_name(floor["in"])) if floor else None,
+        screen=Screen(condition=condition_name(screen["in"]), min_items=screen["min_items"]) if screen else None,
+        knowledge=Knowledge(**{key: value if key == "max_tokens" else _texts(value) for key, value in knowledge.items()}),
+        pairing=Pairing(**{key: value for key, value in pairing.items() if key != "seed"}),
+        seed=pairing.get("seed", 0),
+    )  # fmt: skip
+
+
+def _case(draft: Draft, at: DataPath, case: dict[str, Any]) -> Case:
+    if "jointly" not in case:
+        return _asked(draft, at, case["id"], case, case.get("claim", ""))
+    parts = tuple(
+        _asked(draft, (*at, "jointly", index), f"{case['id']}.{index + 1}", part, "")
+        for index, part in enumerate(case["jointly"])
+    )
+    line = draft.report.place((*at, "jointly"), key=True)[0]
+    return Case(
+        id=case["id"], check=CheckSpec(kind="jointly", options={}, line=line),
+        conditions=tuple(dict.fromkeys(name for part in parts for name in part.conditions)),
+        line=draft.report.place(at)[0], parts=parts, claim=case.get("claim", ""),
+    )  # fmt: skip
+
+
+def _asked(draft: Draft, at: DataPath, name: str, entry: dict[str, Any], claim: str) -> Case:
+    generate, scores = entry.get("generate"), entry.get("loglikelihood")
+    return Case(
+        id=name, check=_check(draft, at, entry), conditions=compared(entry), line=draft.report.place(at)[0],
+        turns=_turns(draft, entry), claim=claim,
+        generate=GenerateSpec(**{**generate, "stop": tuple(generate.get("stop", ()))}) if generate else None,
+        loglikelihood=LoglikelihoodSpec(groups={key: _texts(texts) for key, texts in scores.items()}) if scores else None,
+    )  # fmt: skip
+
+
+def _check(draft: Draft, at: DataPath, entry: dict[str, Any]) -> CheckSpec:
+    name, written = next(iter(entry["check"].items()))
+    kind, ask = KINDS[name], ask_of(entry)
+    options: dict[str, Any] = {key: _frozen(value) for key, value in written.items()}
+    for option in kind.conditions:
+        options[option] = condition_name(written[option])
+    options.setdefault("confidence", DEFAULT_CONFIDENCE)
+    if ask in kind.units:
+        options.setdefault("unit", kind.units[ask])
+    if name == "exact_probability":
+        options.setdefault("of", "bad")
+    if name == "accuracy" and ask == "generate":
+        options.setdefault("of", dict(DEFAULT_GRADER))
+    line = draft.report.place((*at, "check", name), key=True)[0]
+    # In one order, whatever the order in the file, so that nothing downstream can depend on it.
+    return CheckSpec(kind=name, options=dict(sorted(options.items())), line=line)
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(_frozen, value))
+    if isinstance(value, dict):
+        return {key: inner if key in RAW else _frozen(inner) for key, inner in value.items()}
+    return value
+
+
+def _turns(draft: Draft, entry: Mapping[str, Any]) -> tuple[Turn, ...]:
+    given = draft.data["given"]
+    messages = [Turn(role=role, template=text) for turn in entry.get("messages") or given["messages"]  # type: ignore[arg-type]
+                for role, text in turn.items()]  # fmt: skip
+    shots: list[Turn] = []
+    for example in given.get("examples", ()):
+        shots += [Turn(role="user", template=example["user"]), Turn(role="assistant", template=example["assistant"])]
+    lead = 1 if messages[0].role == "system" else 0
+    return (*messages[:lead], *shots, *messages[lead:])
+
+
+def _texts(value: str | list[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)

@@ -1,0 +1,86 @@
+"""The kinds of checks, as far as the loader must know them: what they ask, compare and need."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_CONFIDENCE = 0.95
+DEFAULT_GRADER: Mapping[str, Any] = {"answer": "{{ accepts }}"}
+_MARGIN = ("bad",)
+_BOTH = ("bad", "good")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of check."""
+
+    asks: Mapping[str, tuple[str, ...]]
+    """What a case may ask (`generate`, `loglikelihood`) -> the groups of forms that it then needs."""
+    conditions: tuple[str, ...]
+    """Options that name a condition, in the order in which they are compared."""
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Ask -> unit of the bound; empty where a file states no unit."""
+    counts: bool = False
+    """The verdict rests on an exact bound of a count of scenarios."""
+    resampled: bool = False
+    """The verdict rests on resampling items."""
+    grader: str = ""
+    """Whether `generate` takes `of`: `needed` or `optional`."""
+
+
+_SHARE = {"generate": "share", "loglikelihood": "share"}
+_NATS = {"loglikelihood": "nats"}
+_SCORES = {"loglikelihood": _MARGIN}
+
+KINDS: Mapping[str, Kind] = {
+    "rate": Kind(asks={"generate": ()}, conditions=("in",), units=_SHARE, counts=True, grader="needed"),
+    "accuracy": Kind(
+        asks={"generate": (), "loglikelihood": _BOTH}, conditions=("in",), units=_SHARE, counts=True, grader="optional"
+    ),
+    "exact_probability": Kind(asks={"loglikelihood": ()}, conditions=("in",)),
+    "margin": Kind(asks=_SCORES, conditions=("in", "reference"), units=_NATS, resampled=True),
+    "cue_shift": Kind(asks=_SCORES, conditions=("cue", "null"), units=_NATS, resampled=True),
+    "condition_gap": Kind(
+        asks={"generate": (), **_SCORES}, conditions=("a", "b"), units={"generate": "share", "loglikelihood": "nats"},
+        resampled=True, grader="needed",
+    ),
+    "diff_in_diff": Kind(
+        asks=_SCORES, conditions=("treated", "treated_reference", "control", "control_reference"), units=_NATS,
+        resampled=True,
+    ),
+    "consistency": Kind(
+        asks={"generate": (), "loglikelihood": _BOTH}, conditions=("in",), units=_SHARE, counts=True, grader="needed"
+    ),
+    "auroc": Kind(asks=_SCORES, conditions=("positive", "negative")),
+    "dose_response": Kind(asks=_SCORES, conditions=("in",), units=_NATS, resampled=True),
+    "exchangeability": Kind(asks={"loglikelihood": ("options",)}, conditions=("in", "reference"), units=_NATS),
+}  # fmt: skip
+
+
+def ask_of(entry: Mapping[str, Any]) -> str:
+    """Return whether a case or part asks to `generate` or for a `loglikelihood`."""
+    return "generate" if "generate" in entry else "loglikelihood"
+
+
+def condition_name(value: str | None) -> str:
+    """Return the condition that an option names: a plain null names the condition called null."""
+    return "null" if value is None else value
+
+
+def needed(confidence: float, *, at_most: float | None = None, at_least: float | None = None) -> int | None:
+    """Return how many scenarios a bound on a share needs if none goes wrong; None when no number can show it.
+
+    Zero events in n scenarios have the exact upper bound 1 - (1 - c)^(1/n); n of n have the lower bound (1 - c)^(1/n).
+
+    Source: Clopper & Pearson 1934, the one-sided case with zero events.
+    """
+    kept = 1.0 - at_most if at_most is not None else at_least
+    if kept is None or not 0.0 < kept < 1.0:
+        return None
+    # A hair below, so that a bound met exactly is not missed by a rounding error.
+    return max(1, math.ceil(math.log(1.0 - confidence) / math.log(kept) - 1e-9))
