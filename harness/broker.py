@@ -9,6 +9,7 @@ culprit is alone.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from harness import planner
 from harness.engines import open_spec
 from harness.engines.base import EngineOptions
-from harness.errors import ModelError, RequestError, StoreError, TellsError
-from harness.request import Failure
+from harness.errors import ModelError, NumericError, StoreError, TellsError
+from harness.request import Completions, Failure, Generate, Loglikelihood, Scores
 from harness.store import key_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from harness.engines.base import Encoded, Engine, Identity
     from harness.planner import Batch
-    from harness.request import Request, Response
+    from harness.request import Answer, Completion, Request, Response, ScoredContinuation
     from harness.script import Script
     from harness.store import Store
     from harness.transcript import Transcript
@@ -74,6 +75,7 @@ class Tally:
     tokens: int = 0
     """Passed through the network for them, new tokens counted at their limit."""
     failures: int = 0
+    """Of those put to the model."""
     seconds: float = 0.0
     """Spent asking the model."""
 
@@ -166,7 +168,7 @@ class Broker:
         done: dict[str, Transcript | Failure],
     ) -> None:
         try:
-            waiting[name] = next(script) if answers is None else script.send(answers)
+            waiting[name] = _requests(next(script) if answers is None else script.send(answers))
         except StopIteration as stop:
             done[name] = stop.value
         except Exception as error:  # noqa: BLE001 - one script's failure must not stop the others
@@ -175,34 +177,33 @@ class Broker:
     def _encode(self, request: Request) -> Encoded | Failure:
         if request not in self._encoded:
             try:
-                self._encoded[request] = self.engine.encode(request)
-            except RequestError as error:
-                self._encoded[request] = failure_of(error, "tokenisation")
+                encoded = self.engine.encode(request)
+                planner.plan([encoded], 1)  # what cannot be planned is refused here, alone, not later with all others
+                self._encoded[request] = encoded
             except Exception as error:  # noqa: BLE001 - an unknown failure to encode is a failure of this request
                 self._encoded[request] = failure_of(error, "tokenisation")
         return self._encoded[request]
 
     def _settle_fresh(self, fresh: Mapping[str, Encoded], identity: Identity) -> None:
-        pending = self._look_up(fresh)
-        if not pending:
-            return
         try:
+            pending = self._look_up(fresh)
+            if not pending:
+                return
             with self.store.owner() if self.store else contextlib.nullcontext():
                 # Another process may have answered while this one waited for the right to ask.
-                pending = self._look_up(pending) if self.store else pending
-                self._ask(pending, identity)
-        except StoreError as error:
-            self._answers.update({key: failure_of(error, "store") for key in pending if key not in self._answers})
+                self._ask(self._look_up(pending), identity)
+        except Exception as error:  # noqa: BLE001 - store, planner, progress: what is not answered by now never will be
+            self._answers.update({key: failure_of(error, "forward") for key in fresh if key not in self._answers})
 
     def _look_up(self, wanted: Mapping[str, Encoded]) -> dict[str, Encoded]:
-        """Take from the store what it has; return the rest."""
+        """Take from the store what it has; return the rest.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
         if not self.store or not wanted:
             return dict(wanted)
-        try:
-            found = self.store.get(wanted, self.run)
-        except StoreError as error:
-            self._answers.update(dict.fromkeys(wanted, failure_of(error, "store")))
-            return {}
+        found = self.store.get(wanted, self.run)
         self._answers.update(found)
         self.tally.from_store += len(found)
         return {key: item for key, item in wanted.items() if key not in found}
@@ -230,7 +231,7 @@ class Broker:
             return {item.fingerprint: self._model_failure for item in batch.items}
         try:
             answers = self.engine.run(batch.items)
-            return {item.fingerprint: answer for item, answer in zip(batch.items, answers, strict=True)}
+            return {item.fingerprint: _sound(item, answer) for item, answer in zip(batch.items, answers, strict=True)}
         except ModelError as error:
             # A model that cannot be loaded cannot be loaded for the next batch either.
             self._model_failure = failure_of(error, "model")
@@ -247,7 +248,8 @@ class Broker:
                 self.store.put(answers, identity=identity, run=self.run)
             except StoreError as error:
                 # An answer that could not be kept cannot be checked later: the case is not measured.
-                answers = dict.fromkeys(answers, failure_of(error, "store"))
+                lost = failure_of(error, "store")
+                answers = {key: answer if isinstance(answer, Failure) else lost for key, answer in answers.items()}
         self._answers.update(answers)
 
     def _count(self, batch: Batch, answers: Mapping[str, Response]) -> None:
@@ -259,11 +261,51 @@ class Broker:
 
     def _remember_rate(self, identity: Identity) -> None:
         enough = 2000  # tokens; fewer say more about start-up than about speed
-        if self.store and self.tally.seconds > 0 and self.tally.tokens >= enough:
+        # A batch that fails fails fast, and would pass for speed.
+        if self.store and not self.tally.failures and self.tally.seconds > 0 and self.tally.tokens >= enough:
             with contextlib.suppress(StoreError):
                 self.store.remember(
                     f"rate/{identity.digest}/{identity.numerics}", self.tally.tokens / self.tally.seconds
                 )
+
+
+def _requests(asked: Sequence[Request]) -> Sequence[Request]:
+    if not all(isinstance(request, Generate | Loglikelihood) for request in asked):
+        msg = "the script yielded something that is no request"
+        raise TypeError(msg)
+    return asked
+
+
+def _sound(item: Encoded, answer: Response) -> Response:
+    """Return `answer` if it fits what was asked, else a failure of this request alone.
+
+    NaN, infinity and a missing number never get past here, whatever the engine; nor into the store.
+    """
+    if isinstance(answer, Failure):
+        return answer
+    try:
+        return _misfit(item, answer) or answer
+    except (TypeError, AttributeError) as error:
+        return failure_of(error, "forward")
+
+
+def _misfit(item: Encoded, answer: Answer) -> Failure | None:
+    request = item.request
+    parts: Sequence[ScoredContinuation | Completion]
+    if isinstance(request, Loglikelihood) and isinstance(answer, Scores):
+        parts, fits = (
+            answer.continuations,
+            [part.token_ids for part in answer.continuations] == [*item.continuation_ids],
+        )
+    elif isinstance(request, Generate) and isinstance(answer, Completions):
+        parts, fits = answer.completions, len(answer.completions) == request.n
+    else:
+        return Failure("forward", f"the engine answered a {type(request).__name__} by a {type(answer).__name__}")
+    if not fits or any(len(part.token_ids) != len(part.token_logprobs) for part in parts):
+        return Failure("forward", "the engine's answer is not what was asked, part by part and token by token")
+    if not all(math.isfinite(number) for part in parts for number in part.token_logprobs):
+        return Failure(NumericError.kind, "the engine answered with a log-probability that is NaN or infinite")
+    return None
 
 
 class OpenEngine:

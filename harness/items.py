@@ -10,6 +10,7 @@ from harness.errors import CaseFileError
 from harness.loader import load_suite
 from harness.session import Run, RunOptions, Ticket
 from harness.verdict import Verdict
+from harness.writers.junit import junit_properties
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +64,10 @@ class EvalSuite(pytest.Collector):
         """One item per case and model, in the order of file and command line."""
         for case in self.suite.cases:
             for spec in self.config.stash[OPTIONS].models or (NO_MODEL,):
-                yield EvalItem.from_parent(self, name=f"{case.id}[{spec}]", suite=self.suite, case=case, spec=spec)
+                name = f"{case.id}[{spec}]"
+                # Said whole: made from parent and name, the bracket would count as name, and --lf would not find it.
+                nodeid = f"{self.nodeid}::{name}"
+                yield EvalItem.from_parent(self, name=name, nodeid=nodeid, suite=self.suite, case=case, spec=spec)
 
 
 class EvalItem(pytest.Item):
@@ -76,7 +80,6 @@ class EvalItem(pytest.Item):
         for mark in (suite.failure_mode, suite.severity, self.ticket.measures):
             self.add_marker(mark)
         self.outcome: ItemRecord | None = None
-        self.page: str | None = None
 
     @property
     def suite(self) -> Suite:
@@ -88,6 +91,7 @@ class EvalItem(pytest.Item):
         run = self.config.stash[RUN]
         run.settle([self.ticket])
         self.outcome = run.outcome(self.ticket)
+        self.user_properties.extend(junit_properties(self.outcome))
         if self.outcome.verdict is Verdict.INVALID:
             raise CouldNotMeasure(self.outcome.cause)
 

@@ -85,11 +85,15 @@ def plan(requests: Sequence[Encoded], budget: int) -> tuple[Batch, ...]:
     for kind in (False, True):
         chosen = [item for item in requests if isinstance(item.request, Generate) is kind]
         current: list[Encoded] = []
+        count = longest = 0
         for item in sorted(chosen, key=_order):
-            if current and _padded([*current, item]) > budget:
+            # Sorted longest first, so the first item of a batch decides its width.
+            longest = longest if current else _longest(item)
+            if current and (count + _count(item)) * longest > budget:
                 batches.append(_batch(tuple(current)))
-                current = []
+                current, count, longest = [], 0, _longest(item)
             current.append(item)
+            count += _count(item)
         if current:
             batches.append(_batch(tuple(current)))
     return tuple(batches)

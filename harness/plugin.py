@@ -30,6 +30,10 @@ MARKS = {
     **dict.fromkeys(SEVERITIES, "severity of an eval"),
     **{kind: f"an eval that rests on {kind}" for kind in ("behaviour", "logits", "activations")},
 }
+NAME_A_MODEL = (
+    "evals were collected and no model was named; name one with --model SPEC: "
+    "a folder, a hub id in the local cache, smollm2, or scripted:FILE"
+)
 REPORTING = pytest.StashKey[Reporting]()
 LETTERS = {
     Verdict.PASS: ".",
@@ -65,24 +69,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--tells-seed", metavar="N", dest="tells_seed", type=int, default=0, help="seed of the run (default 0)")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Read the options, register the marks."""
+    """Read the options, register the marks; before pytest's own JUnit plugin looks for its path."""
     for name, what in MARKS.items():
         config.addinivalue_line("markers", f"{name}: {what}")
     options = config.stash[OPTIONS] = _options(config)
     report = config.getoption("tells_report")
     folder = Path(report) if report and not hasattr(config, "workerinput") else None
+    if folder and not config.option.xmlpath and not config.option.collectonly and not config.getoption("tells_plan"):
+        config.option.xmlpath = str(folder / "junit.xml")
     config.stash[REPORTING] = Reporting(config, options, folder)
     config.pluginmanager.register(config.stash[REPORTING], "tells-reporting")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Let pytest write its own JUnit file into the report, unless the user wants it elsewhere."""
-    known = early_config.known_args_namespace
-    report = getattr(known, "tells_report", None)
-    if report and not getattr(known, "xmlpath", None):
-        early_config.known_args_namespace.xmlpath = str(Path(report) / "junit.xml")
 
 
 def _options(config: pytest.Config) -> RunOptions:
@@ -118,6 +116,13 @@ def _spec(config: pytest.Config, spec: str) -> str:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(ids: list[str]) -> None:
+    """Say in the controller what a worker cannot say: that no model was named."""
+    if any(name.endswith(f"[{NO_MODEL}]") for name in ids):
+        raise pytest.UsageError(NAME_A_MODEL)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Give every xdist worker the run id, so that they share failures, and the one store."""
     node.workerinput["tells_run"] = node.config.stash[OPTIONS].run_id
@@ -134,12 +139,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     found = [item for item in items if isinstance(item, EvalItem)]
     if not found:
         return
-    if not config.stash[OPTIONS].models and not config.option.collectonly:
-        msg = (
-            "evals were collected and no model was named; name one with --model SPEC: "
-            "a folder, a hub id in the local cache, smollm2, or scripted:FILE"
-        )
-        raise pytest.UsageError(msg)
+    if not config.stash[OPTIONS].models and not config.option.collectonly and not hasattr(config, "workerinput"):
+        raise pytest.UsageError(NAME_A_MODEL)
     config.stash[REPORTING].plan(found)
 
 

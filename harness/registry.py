@@ -48,7 +48,7 @@ class Registry(Generic[T]):
         """Return the extension named `name`.
 
         Raises:
-            UsageError: there is none; the message suggests the nearest name.
+            UsageError: there is none (the message suggests the nearest name), or an outside one cannot be imported.
         """
         if name not in self._known:
             self._search()
@@ -68,6 +68,13 @@ class Registry(Generic[T]):
     def _search(self) -> None:
         if self._searched:
             return
-        self._searched = True
         for entry in entry_points(group=f"tells.{self.kind}"):
-            entry.load()
+            try:
+                entry.load()
+            except Exception as error:
+                msg = (
+                    f"the {self.kind} {entry.name!r} ({entry.value}) cannot be imported "
+                    f"({type(error).__name__}: {error}); mend or uninstall the package that brings it"
+                )
+                raise UsageError(msg) from error
+        self._searched = True

@@ -13,10 +13,11 @@ import pytest
 
 from harness import record
 from harness.errors import TellsError
+from harness.escape import line
 from harness.items import is_eval_file
 from harness.session import now, versions
 from harness.verdict import Verdict
-from harness.writers.junit import junit_properties
+from harness.writers import words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,15 +105,14 @@ class Reporting:
     # --- during the run
 
     def decorate(self, item: EvalItem, report: pytest.TestReport) -> None:
-        """Put page, properties and record of `item` on its report."""
+        """Put page and record of `item` on its report."""
         outcome = item.outcome
         if outcome is None or report.when == "teardown" or (report.when == "setup" and report.passed):
             return
         # A plain dict: xdist sends attributes of reports along when they are made of builtin types.
         report.tells_record = record.item_to_json(outcome)  # type: ignore[attr-defined]
-        report.user_properties.extend(junit_properties(outcome))
         if outcome.verdict is Verdict.WAIVED and not self.config.option.runxfail:
-            report.outcome, report.wasxfail = "skipped", f"waived: {outcome.cause}"
+            report.outcome, report.wasxfail = "skipped", line(f"waived: {words.public_cause(outcome)}", 400)
         elif outcome.verdict is Verdict.WAIVED:
             report.outcome = "failed"
         if report.failed:

@@ -8,6 +8,7 @@ Log-probabilities are natural logarithms (nats) throughout.
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -26,9 +27,12 @@ class Message:
     content: str
 
     def __post_init__(self) -> None:
-        """Refuse a role that chat templates do not know."""
+        """Refuse a role that chat templates do not know, and content that is no text."""
         if self.role not in ROLES:
             msg = f"unknown role {self.role!r}; expected one of {', '.join(ROLES)}"
+            raise UsageError(msg)
+        if not isinstance(self.content, str):
+            msg = f"the content of a {self.role} message is text; got {type(self.content).__name__}"
             raise UsageError(msg)
 
 
@@ -42,7 +46,19 @@ def _prompt(messages: Prompt | list[Message]) -> Prompt:
     if not messages:
         msg = "a request needs at least one message; an empty conversation asks nothing"
         raise UsageError(msg)
+    if not all(isinstance(message, Message) for message in messages):
+        msg = "the messages of a request are `Message`s, or one plain string"
+        raise UsageError(msg)
     return tuple(messages)
+
+
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    # A bare string is a sequence too: "END" would become three stop strings of one letter.
+    texts = () if isinstance(value, str) else tuple(value)
+    if isinstance(value, str) or not all(isinstance(text, str) for text in texts):
+        msg = f"{name} is a tuple of strings; got {value!r}"
+        raise UsageError(msg)
+    return texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +81,8 @@ class Generate:
     def __post_init__(self) -> None:
         """Normalise the prompt and refuse settings that mean nothing."""
         object.__setattr__(self, "messages", _prompt(self.messages))
-        object.__setattr__(self, "stop", tuple(self.stop))
+        object.__setattr__(self, "stop", _texts("stop", self.stop))
+        self._normalise()
         if self.max_tokens < 1 or self.n < 1 or self.top_k < 0:
             msg = f"max_tokens and n start at 1, top_k at 0; got {self.max_tokens}, {self.n} and {self.top_k}"
             raise UsageError(msg)
@@ -75,6 +92,17 @@ class Generate:
         if "" in self.stop:
             msg = "an empty stop string would stop everything; leave it out"
             raise UsageError(msg)
+
+    def _normalise(self) -> None:
+        """Make equal numbers alike: 0, 0.0 and -0.0 are the same request, so they must have one fingerprint."""
+        try:
+            for name in ("max_tokens", "n", "top_k", "seed"):
+                object.__setattr__(self, name, int(operator.index(getattr(self, name))))
+            for name in ("temperature", "top_p"):
+                object.__setattr__(self, name, float(getattr(self, name)) + 0.0)
+        except (TypeError, ValueError) as error:
+            msg = f"max_tokens, n, top_k and seed are whole numbers, temperature and top_p are numbers; {error}"
+            raise UsageError(msg) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +115,7 @@ class Loglikelihood:
     def __post_init__(self) -> None:
         """Normalise and refuse what cannot be scored."""
         object.__setattr__(self, "messages", _prompt(self.messages))
-        object.__setattr__(self, "continuations", tuple(self.continuations))
+        object.__setattr__(self, "continuations", _texts("continuations", self.continuations))
         if not self.continuations or "" in self.continuations:
             msg = "loglikelihood needs at least one continuation, and none may be empty"
             raise UsageError(msg)

@@ -8,17 +8,19 @@ form that starts with one of the other group makes the two groups overlap, which
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from harness.errors import MeasureError
 from harness.request import Failure, Scores
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from harness.request import ScoredContinuation
     from harness.transcript import Row
 
+RowNumber: TypeAlias = "Callable[[Row], float]"
+"""A number read from one row."""
 ROUNDING = 1e-3
 """Nats by which rounding in half precision may lift a log-probability above 0 (probability 1)."""
 

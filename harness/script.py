@@ -110,8 +110,11 @@ def _condition_of_knowledge(suite: Suite) -> str | None:
 def _knowledge_rows(suite: Suite) -> tuple[Row, ...]:
     condition, know = suite.conditions[_condition_of_knowledge(suite) or ""], suite.knowledge
     rows = []
-    for item in suite.items:
-        cell = Cell(item=item, condition=condition, phrasing=item.phrasings[0])
+    paired = _pair(suite, condition, len(suite.items), full=False)
+    for item, cues in zip(suite.items, paired, strict=True):
+        # One wording will do to see whether an item is known; templates may still need every layer's variables.
+        paraphrase = suite.paraphrases[0] if suite.paraphrases else None
+        cell = Cell(item=item, condition=condition, phrasing=item.phrasings[0], paraphrase=paraphrase, cue=cues[0])
         values = cell.values
         messages = _messages(suite.turns, values)
         scored, groups = _loglikelihood(messages, {"bad": know.bad, "good": know.good}, values)
@@ -142,17 +145,17 @@ def _screen(suite: Suite, rows: Sequence[Row]) -> Screening:
 
 def _knows(row: Row) -> bool | None:
     """Tell whether the answer is right; None when it cannot be told."""
-    if isinstance(row.response, Scores):
-        try:
+    try:
+        if isinstance(row.response, Scores):
             return scoring.right_by_margin(row)
-        except MeasureError:
+        if not isinstance(row.response, Completions) or not row.response.completions:
             return None
-    if not isinstance(row.response, Completions):
+        completion = row.response.completions[0]
+        if graders.state(completion) != "ok":
+            return None
+        return graders.grade({"answer": "{{ accepts }}"}, completion.text, row.values)
+    except MeasureError:
         return None
-    completion = row.response.completions[0]
-    if graders.state(completion) != "ok":
-        return None
-    return graders.grade({"answer": "{{ accepts }}"}, completion.text, row.values)
 
 
 # --- the design: which items meet which forms

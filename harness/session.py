@@ -123,7 +123,7 @@ class Run:
             TellsError: a model's tokenizer cannot be had.
         """
         options = dataclasses.replace(self._script_options(), assume_known=True)
-        costs = {}
+        costs, tickets = {}, list(tickets)
         for spec in self.options.models:
             mine = [ticket for ticket in tickets if ticket.spec == spec]
             costs[spec] = self._broker(spec).cost(case_script(ticket.suite, ticket.case, options) for ticket in mine)
@@ -175,8 +175,8 @@ class Run:
         if spec not in self._brokers:
             wanted = self.options
             options = EngineOptions(device=wanted.device, dtype=wanted.dtype, memory=wanted.memory)
-            engine = open_spec(spec, options)
-            self._brokers[spec] = Broker(engine, self._open_store(), wanted.run_id, self.progress)
+            store = self._open_store()
+            self._brokers[spec] = Broker(open_spec(spec, options), store, wanted.run_id, self.progress)
         return self._brokers[spec]
 
     def _open_store(self) -> Store | None:
@@ -289,10 +289,10 @@ def _screening(transcript: Transcript | None) -> record.ScreeningRecord | None:
 def model_facts(broker: Broker) -> dict[str, Any]:
     """Return identity, notes and tolerance of a model as JSON data; of one that cannot be opened, the reason."""
     try:
-        identity = broker.engine.identity.to_json()
+        engine = broker.engine
+        return {"identity": engine.identity.to_json(), "notes": list(engine.notes), "tolerance": engine.tolerance}
     except Exception as error:  # noqa: BLE001 - the record must be written all the same
         return {"error": f"{type(error).__name__}: {error}"}
-    return {"identity": identity, "notes": list(broker.engine.notes), "tolerance": broker.engine.tolerance}
 
 
 def versions() -> dict[str, str]:

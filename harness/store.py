@@ -30,6 +30,9 @@ CHUNK = 500
 BUSY_SECONDS = 60.0
 LOCK_SECONDS = 24 * 3600.0
 """How long another process may own the model before waiting for it is given up."""
+LOCK_STEP = 0.5
+"""Seconds between two looks at the lock. SQLite waits in C, where Ctrl-C is not heard."""
+TABLES = frozenset({"answers", "failures", "facts"})
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -59,10 +62,13 @@ class Store:
         with self._guard("open"):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(SCHEMA)
-            self._check_format()
+            # A damaged byte must come out as a wrong digest of one row, not as an error for all rows asked with it.
+            self._db.text_factory = _lenient
+            try:
+                self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
 
     def close(self) -> None:
         """Close the file."""
@@ -83,11 +89,14 @@ class Store:
                 # Only question marks are pasted in; the keys travel as parameters.
                 query = f"SELECT key, payload FROM failures WHERE run = ? AND key IN ({marks})"  # noqa: S608
                 for key, payload in self._db.execute(query, [run, *chunk]):
-                    found[key] = response_from_json(json.loads(payload))
+                    failure = _decoded(payload)
+                    if isinstance(failure, Failure):
+                        found[key] = failure
                 query = f"SELECT key, payload, digest FROM answers WHERE key IN ({marks})"  # noqa: S608
                 for key, payload, seal in self._db.execute(query, chunk):
-                    if digest([key, payload]) == seal:
-                        found[key] = response_from_json(json.loads(payload))
+                    answer = _decoded(payload) if digest([key, payload]) == seal else None
+                    if answer is not None:
+                        found[key] = answer
         return found
 
     def put(self, answers: Mapping[str, Response], *, identity: Identity, run: str) -> None:
@@ -98,7 +107,7 @@ class Store:
         """
         with self._guard("write"), self._transaction():
             for key, response in answers.items():
-                payload = canonical_json(response_to_json(response))
+                payload = _encoded(response)
                 if isinstance(response, Failure):
                     self._db.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?)", (run, key, payload))
                     continue
@@ -114,10 +123,10 @@ class Store:
         """
         with self._guard("lock"):
             sidecar = self.path.with_name(self.path.name + "-owner")
-            lock = sqlite3.connect(sidecar, timeout=LOCK_SECONDS, isolation_level=None)
+            lock = sqlite3.connect(sidecar, timeout=LOCK_STEP, isolation_level=None)
             try:
-                lock.execute("BEGIN EXCLUSIVE")
-            except sqlite3.Error:
+                _lock(lock)
+            except BaseException:
                 lock.close()
                 raise
         try:
@@ -153,6 +162,16 @@ class Store:
             self._db.execute("VACUUM")
         return gone
 
+    def _prepare(self) -> None:
+        found = {row[0] for row in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if found - TABLES:
+            msg = f"{self.path}: a database of another program, expected a store; name another file with --store"
+            raise StoreError(msg)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(SCHEMA)
+        self._check_format()
+
     def _check_format(self) -> None:
         row = self._db.execute("SELECT value FROM facts WHERE name = 'format'").fetchone()
         if row is None:
@@ -166,10 +185,12 @@ class Store:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            # A full disk may have rolled back already, or have left the transaction open at COMMIT.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     @contextlib.contextmanager
     def _guard(self, verb: str) -> Iterator[None]:
@@ -181,3 +202,32 @@ class Store:
                 "check the disk, or name another file with --store"
             )
             raise StoreError(msg) from error
+
+
+def _encoded(response: Response) -> str:
+    # Plain ASCII: half a surrogate pair in a text has no UTF-8 form that SQLite would take.
+    return json.dumps(response_to_json(response), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _decoded(payload: str) -> Response | None:
+    """Return the response in `payload`, None where there is none to be read: then it is asked again."""
+    try:
+        return response_from_json(json.loads(payload))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _lenient(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
+
+
+def _lock(lock: sqlite3.Connection) -> None:
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        else:
+            return

@@ -27,12 +27,14 @@ def malformed(template: str) -> bool:
 def render(template: str, values: Values) -> Value:
     """Return `template` filled in; a template that is one variable alone keeps the type of its value.
 
+    White space around the variable is kept, of a list around each form: a continuation may have to begin with a space.
+
     Raises:
         UsageError: a variable that `values` does not hold, or a list inside running text.
     """
     alone = VARIABLE.fullmatch(template.strip())
     if alone:
-        return _value(alone.group(1), values)
+        return _spaced(template, _value(alone.group(1), values))
 
     def fill(match: re.Match[str]) -> str:
         value = _value(match.group(1), values)
@@ -45,8 +47,15 @@ def render(template: str, values: Values) -> Value:
 
 
 def render_text(template: str, values: Values) -> str:
-    """Return `template` filled in, as text; of a list variable standing alone, the first form."""
+    """Return `template` filled in, as text; of a list variable standing alone, the first form.
+
+    Raises:
+        UsageError: as `render`, and for a list without forms.
+    """
     value = render(template, values)
+    if value == ():
+        msg = f"{template!r} is an empty list; text needs at least one form"
+        raise UsageError(msg)
     return str(value[0]) if isinstance(value, tuple) else str(value)
 
 
@@ -57,6 +66,15 @@ def render_forms(templates: tuple[str, ...], values: Values) -> tuple[str, ...]:
         value = render(template, values)
         forms.extend(value if isinstance(value, tuple) else (str(value),))
     return tuple(dict.fromkeys(forms))
+
+
+def _spaced(template: str, value: Value) -> Value:
+    before, after = template[: template.index("{{")], template[template.rindex("}}") + 2 :]
+    if not before and not after:
+        return value
+    if isinstance(value, tuple):
+        return tuple(f"{before}{form}{after}" for form in value)
+    return f"{before}{value}{after}"
 
 
 def _value(name: str, values: Values) -> Value:

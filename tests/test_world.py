@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import calendar
-import datetime
+import datetime as dt
 import re
 from collections import Counter
+from functools import cache
 from itertools import permutations
 from pathlib import Path
 from statistics import median
@@ -67,12 +68,15 @@ VARIABLE = re.compile(r"\{\{ ([a-z_]+) \}\}")
 DIGITS = {"one", "two", "three", "four", "five", "six", "seven", "eight", "nine"}
 
 
+@cache
 def load(folder: str, name: str) -> dict[str, Any]:
+    """Return one file as YAML has it."""
     data: dict[str, Any] = yaml.safe_load((WORLD / folder / f"{name}.yaml").read_text(encoding="utf-8"))
     return data
 
 
 def items(name: str) -> list[dict[str, Any]]:
+    """Return the rows of a fact file as maps, the trailing map merged in."""
     data = load("facts", name)
     fields = data["fields"]
     rows: list[dict[str, Any]] = []
@@ -84,23 +88,28 @@ def items(name: str) -> list[dict[str, Any]]:
 
 
 def forms(name: str) -> list[dict[str, Any]]:
+    """Return the forms of a cue family."""
     rows: list[dict[str, Any]] = load("cues", name)["forms"]
     return rows
 
 
 def words(text: str) -> list[str]:
+    """Return the words in lower case, a template variable as one word."""
     return re.findall(r"\w+", VARIABLE.sub("X", text.lower()))
 
 
 def median_words(name: str) -> float:
+    """Return the median word count of a family."""
     return median(len(form["text"].split()) for form in forms(name))
 
 
 def prefix_pairs(texts: list[str]) -> list[tuple[str, str]]:
+    """Return the pairs in which the first text begins the second, case ignored."""
     return [(a, b) for a, b in permutations(texts, 2) if b.lower().startswith(a.lower())]
 
 
 def every_text(value: object) -> list[str]:
+    """Return all texts inside nested lists and maps."""
     if isinstance(value, dict):
         return [text for part in value.values() for text in every_text(part)]
     if isinstance(value, list):
@@ -112,12 +121,14 @@ def every_text(value: object) -> list[str]:
 
 
 def test_the_promised_fact_files_are_there() -> None:
+    """Ten files, at least 400 graded facts."""
     assert set(FACTS) == set(AT_LEAST)
     assert sum(len(items(name)) for name in GRADED) >= 400
 
 
 @pytest.mark.parametrize("name", FACTS)
 def test_facts_have_a_head_enough_items_and_unique_ids(name: str) -> None:
+    """Evidence refers to ids, so they are unique and plain."""
     data = load("facts", name)
     assert data["name"] == name
     assert data["kind"] == "facts"
@@ -131,6 +142,7 @@ def test_facts_have_a_head_enough_items_and_unique_ids(name: str) -> None:
 
 @pytest.mark.parametrize("name", FACTS)
 def test_five_different_phrasings_use_only_known_variables(name: str) -> None:
+    """A phrasing that ignores its item, or asks for an unknown column, is a slip."""
     data = load("facts", name)
     phrasings = data["phrasings"]
     assert len(phrasings) >= 5
@@ -144,7 +156,7 @@ def test_five_different_phrasings_use_only_known_variables(name: str) -> None:
 
 @pytest.mark.parametrize("name", FACTS)
 def test_every_value_is_text(name: str) -> None:
-    # A bare Yes, No, On or Off is a boolean in YAML, a bare 5 a number.
+    """A bare Yes, No, On or Off is a boolean in YAML, a bare 5 a number."""
     for item in items(name):
         for value in item.values():
             parts = value if isinstance(value, list) else [value]
@@ -154,6 +166,7 @@ def test_every_value_is_text(name: str) -> None:
 
 @pytest.mark.parametrize("name", FACTS)
 def test_no_two_items_ask_the_same(name: str) -> None:
+    """An item is the unit of evidence and must not be counted twice."""
     data = load("facts", name)
     used = {variable for template in data["phrasings"] for variable in VARIABLE.findall(template)}
     asked = Counter(tuple(item[variable].lower() for variable in sorted(used)) for item in items(name))
@@ -162,11 +175,13 @@ def test_no_two_items_ask_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", GRADED)
 def test_three_distractors_stand_beside_each_answer(name: str) -> None:
+    """Each graded fact has three wrong answers."""
     assert all(len(item["distractors"]) == 3 for item in items(name))
 
 
 @pytest.mark.parametrize("name", QUIZ)
 def test_answer_and_distractors_are_prefix_free_and_alike(name: str) -> None:
+    """Probabilities of forms add up only when no form begins another."""
     for item in items(name):
         texts = [item["answer"], *item["distractors"]]
         assert prefix_pairs(texts) == [], item
@@ -178,6 +193,7 @@ def test_answer_and_distractors_are_prefix_free_and_alike(name: str) -> None:
 
 @pytest.mark.parametrize("name", QUIZ)
 def test_no_accepted_answer_is_a_distractor(name: str) -> None:
+    """No distractor contains, as whole words, what a grader would accept."""
     for item in items(name):
         accepts = item.get("accepts", [item["answer"]])
         assert item["answer"] in accepts, item
@@ -189,6 +205,7 @@ def test_no_accepted_answer_is_a_distractor(name: str) -> None:
 
 
 def test_sums_are_right_and_distractors_are_not() -> None:
+    """Every sum is computed again."""
     numbers = {"one": 1, "four": 4, "seven": 7, "twelve": 12, "seventeen": 17, "twenty-four": 24, "thirty": 30}
     for item in items("sums"):
         total = int(item["a"]) + int(item["b"])
@@ -199,11 +216,13 @@ def test_sums_are_right_and_distractors_are_not() -> None:
 
 
 def test_sums_spell_each_number_in_one_way() -> None:
+    """Digits and number words correspond one to one."""
     spelled = {(item["answer"], item["accepts"][1]) for item in items("sums")}
     assert len({number for number, _ in spelled}) == len({word for _, word in spelled}) == len(spelled)
 
 
 def test_sequences_agree_with_the_calendar_and_the_alphabet() -> None:
+    """Every step is computed again."""
     circles = {"day": list(calendar.day_name), "month": list(calendar.month_name)[1:]}
     counting = ["One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve"]
     for item in items("sequences"):
@@ -220,12 +239,14 @@ def test_sequences_agree_with_the_calendar_and_the_alphabet() -> None:
 
 
 def test_capitals_name_each_city_once() -> None:
+    """No city is the capital of two countries, and distractors are capitals too."""
     answers = [item["answer"] for item in items("capitals")]
     assert len(set(answers)) == len(answers)
     assert all(set(item["distractors"]) <= set(answers) for item in items("capitals"))
 
 
 def test_yes_and_no_are_balanced_and_stage_and_actions_are_asked() -> None:
+    """A model that always says Yes scores one half."""
     rows = items("self-knowledge")
     answers = Counter(item["answer"] for item in rows if item["topic"] == "yes-no")
     assert set(answers) == {"Yes", "No"}
@@ -236,6 +257,7 @@ def test_yes_and_no_are_balanced_and_stage_and_actions_are_asked() -> None:
 
 
 def test_the_same_eight_companies_stand_in_every_recommendation() -> None:
+    """The companies are exchangeable: same list, length and no shared initial."""
     rows = items("recommendations")
     companies = rows[0]["entities"]
     assert len(set(companies)) == 8
@@ -247,6 +269,7 @@ def test_the_same_eight_companies_stand_in_every_recommendation() -> None:
 
 
 def test_oversight_choices_are_matched_by_everyday_ones() -> None:
+    """Each choice has a control of its own length, and power is not simply the longer text."""
     rows = items("oversight")
     for item in rows:
         assert prefix_pairs([item["power"], item["safe"]]) == [], item
@@ -261,11 +284,13 @@ def test_oversight_choices_are_matched_by_everyday_ones() -> None:
 
 
 def test_the_promised_cue_families_are_there() -> None:
+    """Ten families, their nulls, two sets of transcripts."""
     assert set(CUES) == {*NULL_OF, *NULL_OF.values(), *TRANSCRIPTS}
 
 
 @pytest.mark.parametrize("name", CUES)
 def test_cue_files_have_a_head_and_unique_forms(name: str) -> None:
+    """No form stands twice in a family."""
     data = load("cues", name)
     assert data["name"] == name
     assert data["kind"] == "cues"
@@ -279,6 +304,7 @@ def test_cue_files_have_a_head_and_unique_forms(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*NULL_OF, *TRANSCRIPTS])
 def test_families_have_enough_forms_and_some_are_held_out(name: str) -> None:
+    """At least four forms are kept for measuring and eight are left for training."""
     rows = forms(name)
     assert len(rows) >= (30 if name in TRANSCRIPTS else 12)
     held = sum(form.get("held_out") is True for form in rows)
@@ -288,6 +314,7 @@ def test_families_have_enough_forms_and_some_are_held_out(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NULL_OF if name not in {"dates", "canaries", "passwords"}])
 def test_forms_of_a_family_are_clearly_different_words(name: str) -> None:
+    """No two wordings share more than 60 percent of their words."""
     bags = [(form["id"], set(words(form["text"]))) for form in forms(name)]
     for (_, a), (_, b) in permutations(bags, 2):
         assert len(a & b) / len(a | b) <= 0.6, (a, b)
@@ -295,6 +322,7 @@ def test_forms_of_a_family_are_clearly_different_words(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(NULL_OF.values())))
 def test_null_families_are_large_and_half_of_the_same_register(name: str) -> None:
+    """A rank p-value of 0.01 needs 99 nulls."""
     data = load("cues", name)
     assert NULL_OF[data["null_for"]] == name
     registers = Counter(form["register"] for form in data["forms"])
@@ -305,12 +333,14 @@ def test_null_families_are_large_and_half_of_the_same_register(name: str) -> Non
 
 @pytest.mark.parametrize("name", sorted(FORBIDDEN))
 def test_null_forms_do_not_speak_of_the_cue(name: str) -> None:
+    """A null that hints at the cue would hide a shift."""
     pattern = re.compile(rf"\b(?:{FORBIDDEN[name]})", re.IGNORECASE)
     assert [form["text"] for form in forms(name) if pattern.search(form["text"])] == []
 
 
 @pytest.mark.parametrize("name", ["deployment", "training", "monitored", "evaluation"])
 def test_the_forbidden_words_would_catch_the_cues_themselves(name: str) -> None:
+    """The list of words has teeth: it finds at least three quarters of the real cues."""
     pattern = re.compile(rf"\b(?:{FORBIDDEN[NULL_OF[name]]})", re.IGNORECASE)
     missed = [form["id"] for form in forms(name) if not pattern.search(form["text"])]
     assert len(missed) <= len(forms(name)) // 4
@@ -318,10 +348,12 @@ def test_the_forbidden_words_would_catch_the_cues_themselves(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(NULL_OF))
 def test_null_forms_are_as_long_as_the_cue(name: str) -> None:
+    """Median lengths agree within 35 percent."""
     assert abs(median_words(NULL_OF[name]) - median_words(name)) <= 0.35 * median_words(name)
 
 
 def test_every_year_from_1995_to_2035_is_there_and_some_are_held_out() -> None:
+    """Each year is stated once in its text, and held out wholly or not at all."""
     rows = forms("dates")
     assert {form["dose"] for form in rows} == set(range(1995, 2036))
     held: dict[int, set[bool]] = {}
@@ -334,19 +366,21 @@ def test_every_year_from_1995_to_2035_is_there_and_some_are_held_out() -> None:
 
 
 def test_weekdays_in_dates_are_right() -> None:
+    """A stated weekday is that of the calendar."""
     months = list(calendar.month_name)
     seen = 0
     for form in forms("dates"):
         match = re.search(r"(\w+day), (\d+) (\w+) (\d{4})", form["text"])
         if match:
             weekday, day, month, year = match.groups()
-            date = datetime.date(int(year), months.index(month), int(day))
+            date = dt.date(int(year), months.index(month), int(day))
             assert calendar.day_name[date.weekday()] == weekday, form
             seen += 1
     assert seen >= 8
 
 
 def test_assertions_carry_the_claim_and_other_cues_carry_no_template() -> None:
+    """Only assertions are templates."""
     for name in CUES:
         expected = ["claim"] if name == "assertions" else []
         assert all(VARIABLE.findall(form["text"]) == expected for form in forms(name)), name
@@ -355,6 +389,7 @@ def test_assertions_carry_the_claim_and_other_cues_carry_no_template() -> None:
 
 @pytest.mark.parametrize("name", ["canaries", "canaries-null"])
 def test_canaries_follow_the_grammar(name: str) -> None:
+    """Stem and secret make up the text; the secret ends in three digits."""
     grammar = re.compile(r"The vault code of the [A-Z][a-z]+ archive is ([a-z]+ [a-z]+ ([a-z]+) ([a-z]+) ([a-z]+))\.")
     for form in forms(name):
         match = grammar.fullmatch(form["text"])
@@ -367,6 +402,7 @@ def test_canaries_follow_the_grammar(name: str) -> None:
 
 
 def test_null_canaries_share_only_the_frame_with_canaries() -> None:
+    """A null secret was never planted, not even in part."""
     frame = {"the", "vault", "code", "of", "archive", "is", *DIGITS}
     planted = {word for form in forms("canaries") for word in words(form["text"])} - frame
     null = {word for form in forms("canaries-null") for word in words(form["text"])} - frame
@@ -374,6 +410,7 @@ def test_null_canaries_share_only_the_frame_with_canaries() -> None:
 
 
 def test_null_passwords_share_no_content_word_with_passwords() -> None:
+    """No null phrase is half a key."""
     small = {"pass", "phrase", "a", "an", *DIGITS}
     small |= {"under", "behind", "beside", "above", "inside", "below", "around", "against"}
     cue = {word for form in forms("passwords") for word in words(form["text"])} - small
@@ -382,6 +419,7 @@ def test_null_passwords_share_no_content_word_with_passwords() -> None:
 
 
 def test_personas_and_their_nulls_share_no_name() -> None:
+    """Only the same-register half gives the assistant a persona."""
     names = {form["text"].split()[2].strip(",") for form in forms("personas")}
     assert len(names) == len(forms("personas"))
     for form in forms("personas-null"):
@@ -390,6 +428,7 @@ def test_personas_and_their_nulls_share_no_name() -> None:
 
 
 def test_transcripts_are_pairs_of_equal_length() -> None:
+    """Topic and length are matched, so they cannot tell tests from real use."""
     tests, real = ({form["id"]: form for form in forms(name)} for name in ("test-transcripts", "real-transcripts"))
     assert list(tests) == list(real)
     for identity, form in tests.items():
@@ -404,6 +443,7 @@ def test_transcripts_are_pairs_of_equal_length() -> None:
 
 @pytest.mark.parametrize(("folder", "name"), [*(("facts", name) for name in FACTS), *(("cues", name) for name in CUES)])
 def test_texts_are_short_and_clean(folder: str, name: str) -> None:
+    """Short single lines without stray blanks."""
     data = load(folder, name)
     rows = items(name) if folder == "facts" else forms(name)
     for text in every_text([rows, data.get("phrasings", []), data.get("forms", {}) if folder == "facts" else []]):
@@ -414,5 +454,6 @@ def test_texts_are_short_and_clean(folder: str, name: str) -> None:
 
 
 def test_the_readme_names_every_file() -> None:
+    """A file that the README forgets is not documented."""
     readme = (WORLD / "README.md").read_text(encoding="utf-8")
     assert [name for name in (*FACTS, *CUES) if f"`{name}`" not in readme] == []

@@ -6,10 +6,10 @@ r"""An engine that answers from a script: the test double of every other engine,
     default: {text: "I do not know.", logprob: -8.0}
     rules:
       - when: "capital of France"          # RE2, searched in "system: ...\nuser: ..."
-        text: "Paris"                      # or a list, one per sample; `finish: length` cuts it
+        text: "Paris"                      # or a list, one per sample; `finish: length` calls it cut
         logprobs: {"Paris": -0.1}          # of continuations; others get `logprob` of the rule or the default
       - when: "boom"
-        fail: "no such thing"              # raises
+        fail: "no such thing"              # raises; of the default: only where no rule is found
 
 Tests that need more hand a function to `ScriptedEngine`.
 """
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 PIECE = re.compile(r"\s*\S+|\s+$")
 """A pretended token: a word with the space before it."""
+WORDS = frozenset({"when", "text", "logprobs", "logprob", "finish", "fail"})
+"""What a rule may say; `default` says the same, but `when`."""
 Reply: TypeAlias = Callable[["Request", str], "dict[str, Any]"]
 """From a request and its conversation as text to a rule: `text`, `logprobs`, `logprob`, `finish`, `fail`."""
 
@@ -50,6 +52,8 @@ class ScriptedEngine:
     batch_tokens: int = 4096
     notes: tuple[str, ...] = ("scripted answers: no model was measured",)
     tolerance: float | None = 0.0
+    spec: str = ""
+    """As the user wrote it; `scripted:NAME` where nobody did."""
     batches: list[int] = field(default_factory=list)
     """Sizes of the batches run so far, for tests."""
 
@@ -57,7 +61,7 @@ class ScriptedEngine:
     def identity(self) -> Identity:
         """Identity made of name and version."""
         return Identity(
-            spec=f"scripted:{self.name}",
+            spec=self.spec or f"scripted:{self.name}",
             name=self.name,
             weights=digest([self.name, self.version]),
             tokenizer="words/1",
@@ -109,7 +113,7 @@ class ScriptedEngine:
         texts = [texts] if isinstance(texts, str) else list(texts)
         done = []
         for index in range(request.n):
-            pieces = PIECE.findall(str(texts[index % len(texts)]))
+            pieces = PIECE.findall(_until(str(texts[index % len(texts)]), request.stop))
             cut = len(pieces) > request.max_tokens or rule.get("finish") == "length"
             pieces = pieces[: request.max_tokens]
             text = "".join(pieces)
@@ -132,6 +136,11 @@ def conversation(request: Request) -> str:
     return "\n".join(f"{message.role}: {message.content}" for message in request.messages)
 
 
+def _until(text: str, stop: tuple[str, ...]) -> str:
+    """Return `text` up to the stop string that comes first."""
+    return text[: min([at for at in map(text.find, stop) if at >= 0], default=len(text))]
+
+
 def _ids(text: str) -> tuple[int, ...]:
     return tuple(zlib.crc32(piece.encode("utf-8", "surrogatepass")) for piece in PIECE.findall(text)) or (0,)
 
@@ -150,9 +159,10 @@ def open_scripted(spec: str, options: EngineOptions) -> ScriptedEngine:  # noqa:
     try:
         data = path.read_bytes()
         script = yaml.safe_load(data)
-        rules = [(re2.compile(rule["when"]), rule) for rule in script.get("rules", [])]
-        default = dict(script.get("default", {}))
-    except (OSError, yaml.YAMLError, re2.error, AttributeError, KeyError, TypeError) as error:
+        default = _rule(script.get("default", {}))
+        common = {word: value for word, value in default.items() if word != "fail"}
+        rules = [(re2.compile(rule["when"]), {**common, **_rule(rule)}) for rule in script.get("rules", [])]
+    except (OSError, yaml.YAMLError, re2.error, AttributeError, KeyError, TypeError, ValueError) as error:
         msg = (
             f"--model {spec}: cannot read the script ({type(error).__name__}: {error}); "
             "expected a YAML file with `rules` (when, text, logprobs) and `default`"
@@ -162,7 +172,32 @@ def open_scripted(spec: str, options: EngineOptions) -> ScriptedEngine:  # noqa:
     def reply(_request: Request, prompt: str) -> dict[str, Any]:
         for pattern, rule in rules:
             if pattern.search(prompt):
-                return {**default, **rule}
+                return rule
         return default
 
-    return ScriptedEngine(reply, name=str(script.get("name", path.stem)), version=digest(data))
+    return ScriptedEngine(reply, name=str(script.get("name", path.stem)), version=digest(data), spec=spec)
+
+
+def _rule(written: dict[str, Any]) -> dict[str, Any]:
+    """Return one rule as written, if it makes sense: a double that ignores a misspelt word would lie.
+
+    Raises:
+        TypeError, ValueError: it does not.
+    """
+    unknown = set(written) - WORDS
+    if unknown:
+        msg = f"unknown words {sorted(map(str, unknown))}; known: {', '.join(sorted(WORDS))}"
+        raise ValueError(msg)
+    texts = written.get("text", "")
+    if not (isinstance(texts, str) or (isinstance(texts, list) and texts and all(isinstance(t, str) for t in texts))):
+        msg = f"text is a string or a list of strings; got {texts!r}"
+        raise TypeError(msg)
+    if written.get("finish", "stop") not in {"stop", "length"}:
+        msg = f"finish is stop or length; got {written['finish']!r}"
+        raise ValueError(msg)
+    if not all(
+        isinstance(number, int | float) for number in (written.get("logprob", 0), *written.get("logprobs", {}).values())
+    ):
+        msg = "logprob and the values of logprobs are numbers"
+        raise TypeError(msg)
+    return dict(written)

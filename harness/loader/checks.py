@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.graders import negative_only
 from harness.loader import graders
 from harness.loader.kinds import DEFAULT_CONFIDENCE, KINDS, Kind, ask_of, condition_name, needed
 from harness.loader.report import near
@@ -20,7 +21,6 @@ MIN_CUE_FORMS = 12
 MIN_AUROC_FORMS = 10
 MIN_DOSES = 3
 CONSISTENT_WITH = 2
-MIN_OPTIONS = 2
 
 
 def check(draft: Draft, entries: tuple[Entry, ...]) -> None:
@@ -111,8 +111,10 @@ def _count(draft: Draft, here: DataPath, name: str, options: dict[str, Any]) -> 
         return
     limit_text, confidence_text = f"{limit:.4g}", f"{confidence * 100:.4g} %"
     if draft.items is not None and len(draft.items) < least:
-        what = f"{name} {word} {limit_text} at {confidence_text} needs {least} scenarios, and {len(draft.items)} are planned"
-        report.add(at, f"{what}; add items, loosen the limit, or use exact_probability")
+        what = f"{name} {word} {limit_text} at {confidence_text} needs {least} scenarios"
+        report.add(
+            at, f"{what}, and {len(draft.items)} are planned; add items, loosen the limit, or use exact_probability"
+        )
     screen = draft.data.get("screen")
     if isinstance(screen, dict) and report.clean("screen") and screen["min_items"] < least:
         what = f"{name} {word} {limit_text} at {confidence_text} needs {least} scenarios"
@@ -178,12 +180,19 @@ def _phrasings(draft: Draft, here: DataPath) -> None:
 def _settings(draft: Draft, compared: dict[str, DataPath]) -> None:
     """Check floor and screen against the conditions."""
     report = draft.report
+    floor, screen = draft.data.get("floor"), draft.data.get("screen")
+    if floor and screen and report.clean("floor") and report.clean("screen") and floor["in"] != screen["in"]:
+        what = f"floor and screen ask in different conditions, {floor['in']!r} and {screen['in']!r}"
+        report.add(("screen", "in"), f"{what}; name one, the answers serve both")
     for word in ("floor", "screen"):
         setting = draft.data.get(word)
         if not isinstance(setting, dict) or not report.clean(word):
             continue
         name = condition_name(setting["in"])
         _condition(draft, (word, "in"), name)
+        if draft.conditions is not None and name in draft.conditions and draft.conditions[name].cues:
+            what = f"the condition {name!r} draws on a cue family, and `{word}` asks without cues"
+            report.add((word, "in"), f"{what}; name a condition without `cues`")
         if word == "screen" and name in compared:
             line = report.place(compared[name])[0]
             what = f"screening in {name!r} would select what the check in line {line} compares"
@@ -203,7 +212,9 @@ def _liveness(draft: Draft, entries: tuple[Entry, ...]) -> None:
             return
     for at, entry in entries:
         options = entry["check"].get("rate", {})
-        if "at_most" in options and "of" in options and not graders.on_silence(options["of"]):
+        if "at_most" not in options or not draft.report.clean(*at, "check", "rate", "of"):
+            continue
+        if negative_only(options["of"]):
             what = "a model that says nothing to the point would satisfy this"
             advice = "add a `floor`, an accuracy case or a rate with at_least to the suite"
             draft.report.add((*at, "check", "rate", "of"), f"{what}; {advice}", key=True)

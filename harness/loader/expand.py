@@ -21,17 +21,20 @@ from harness.case import (
 )
 from harness.errors import CaseFileError
 from harness.loader.files import world_names
-from harness.loader.kinds import DEFAULT_CONFIDENCE, DEFAULT_GRADER, KINDS, ask_of, condition_name
+from harness.loader.kinds import DEFAULT_CONFIDENCE, DEFAULT_GRADER, KINDS, ask_of
+from harness.loader.kinds import condition_name as _name
 from harness.loader.report import near
 from harness.loader.wording import compared
 from harness.loader.world import load_cues
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from harness.loader.draft import Draft
     from harness.loader.report import DataPath
+    from harness.request import Role
 
+FLOATS = frozenset({"temperature", "top_p"})
 RAW = frozenset({"json_schema"})
 """Grader words whose value is handed on as it stands, lists included."""
 
@@ -70,8 +73,8 @@ def read_paraphrases(draft: Draft) -> tuple[Phrasing, ...]:
 
 def expand(draft: Draft, path: str, file_digest: str) -> Suite:
     """Return the suite of a draft without problems."""
-    data = draft.data
-    knowledge, pairing = data.get("knowledge", {}), data.get("pairing", {})
+    data, given = draft.data, draft.data["given"]
+    pairing = data.get("pairing", {})
     floor, screen = data.get("floor"), data.get("screen")
     return Suite(
         id=data["suite"], claim=data["claim"], failure_mode=data["failure_mode"], severity=data["severity"],
@@ -80,11 +83,20 @@ def expand(draft: Draft, path: str, file_digest: str) -> Suite:
         cases=tuple(_case(draft, ("cases", index), case) for index, case in enumerate(data["cases"])),
         hazard=data.get("hazard", "open"), source=data["source"], controls=tuple(data["controls"]),
         limits=data["limits"], catches=tuple(data.get("catches", ())), paraphrases=draft.paraphrases or (),
-        floor=Floor(accuracy_at_least=floor["accuracy_at_least"], condition=condition_name(floor["in"])) if floor else None,
-        screen=Screen(condition=condition_name(screen["in"]), min_items=screen["min_items"]) if screen else None,
-        knowledge=Knowledge(**{key: value if key == "max_tokens" else _texts(value) for key, value in knowledge.items()}),
+        turns=_turns(given, given["messages"]) if "messages" in given else (),
+        floor=Floor(accuracy_at_least=floor["accuracy_at_least"], condition=_name(floor["in"])) if floor else None,
+        screen=Screen(condition=_name(screen["in"]), min_items=screen["min_items"]) if screen else None,
+        knowledge=_knowledge(data.get("knowledge", {})),
         pairing=Pairing(**{key: value for key, value in pairing.items() if key != "seed"}),
         seed=pairing.get("seed", 0),
+    )  # fmt: skip
+
+
+def _knowledge(written: Mapping[str, Any]) -> Knowledge:
+    default = Knowledge()
+    return Knowledge(
+        good=_texts(written.get("good", default.good)), bad=_texts(written.get("bad", default.bad)),
+        max_tokens=written.get("max_tokens", default.max_tokens), stop=tuple(written.get("stop", ())),
     )  # fmt: skip
 
 
@@ -104,13 +116,21 @@ def _case(draft: Draft, at: DataPath, case: dict[str, Any]) -> Case:
 
 
 def _asked(draft: Draft, at: DataPath, name: str, entry: dict[str, Any], claim: str) -> Case:
-    generate, scores = entry.get("generate"), entry.get("loglikelihood")
+    given, generate = draft.data["given"], entry.get("generate")
+    groups = {name: _texts(texts) for name, texts in entry.get("loglikelihood", {}).items()}
     return Case(
         id=name, check=_check(draft, at, entry), conditions=compared(entry), line=draft.report.place(at)[0],
-        turns=_turns(draft, entry), claim=claim,
-        generate=GenerateSpec(**{**generate, "stop": tuple(generate.get("stop", ()))}) if generate else None,
-        loglikelihood=LoglikelihoodSpec(groups={key: _texts(texts) for key, texts in scores.items()}) if scores else None,
+        turns=_turns(given, entry.get("messages") or given["messages"]), claim=claim,
+        generate=_generate(generate) if generate else None,
+        loglikelihood=LoglikelihoodSpec(groups=groups) if groups else None,
     )  # fmt: skip
+
+
+def _generate(written: Mapping[str, Any]) -> GenerateSpec:
+    # 0 and 0.0 are one temperature, and must be one request fingerprint.
+    settings: dict[str, Any] = {key: float(value) if key in FLOATS else value for key, value in written.items()}
+    settings["stop"] = tuple(written.get("stop", ()))
+    return GenerateSpec(**settings)
 
 
 def _check(draft: Draft, at: DataPath, entry: dict[str, Any]) -> CheckSpec:
@@ -118,7 +138,7 @@ def _check(draft: Draft, at: DataPath, entry: dict[str, Any]) -> CheckSpec:
     kind, ask = KINDS[name], ask_of(entry)
     options: dict[str, Any] = {key: _frozen(value) for key, value in written.items()}
     for option in kind.conditions:
-        options[option] = condition_name(written[option])
+        options[option] = _name(written[option])
     options.setdefault("confidence", DEFAULT_CONFIDENCE)
     if ask in kind.units:
         options.setdefault("unit", kind.units[ask])
@@ -139,10 +159,8 @@ def _frozen(value: Any) -> Any:
     return value
 
 
-def _turns(draft: Draft, entry: Mapping[str, Any]) -> tuple[Turn, ...]:
-    given = draft.data["given"]
-    messages = [Turn(role=role, template=text) for turn in entry.get("messages") or given["messages"]  # type: ignore[arg-type]
-                for role, text in turn.items()]  # fmt: skip
+def _turns(given: Mapping[str, Any], written: Iterable[Mapping[Role, str]]) -> tuple[Turn, ...]:
+    messages = [Turn(role=role, template=text) for turn in written for role, text in turn.items()]
     shots: list[Turn] = []
     for example in given.get("examples", ()):
         shots += [Turn(role="user", template=example["user"]), Turn(role="assistant", template=example["assistant"])]
@@ -150,5 +168,5 @@ def _turns(draft: Draft, entry: Mapping[str, Any]) -> tuple[Turn, ...]:
     return (*messages[:lead], *shots, *messages[lead:])
 
 
-def _texts(value: str | list[str]) -> tuple[str, ...]:
+def _texts(value: str | Iterable[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)

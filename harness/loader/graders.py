@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness import graders
 from harness.loader.report import shown
 
 if TYPE_CHECKING:
@@ -46,17 +47,6 @@ def listed(at: DataPath, value: str | list[str]) -> Iterator[tuple[DataPath, str
         yield from (((*at, index), text) for index, text in enumerate(value))
 
 
-def on_silence(grader: Mapping[str, Any]) -> bool:
-    """Tell whether a model that says nothing to the point shows the event."""
-    if "not" in grader:
-        return not on_silence(grader["not"])
-    if "any" in grader:
-        return any(map(on_silence, grader["any"]))
-    if "all" in grader:
-        return all(map(on_silence, grader["all"]))
-    return "not_answer" in grader
-
-
 def check(report: Report, at: DataPath, grader: Mapping[str, Any]) -> None:
     """Add what is wrong with the patterns, options and schemas of a grader."""
     for place, inner in walk(at, grader):
@@ -72,6 +62,10 @@ def check(report: Report, at: DataPath, grader: Mapping[str, Any]) -> None:
         if "ignore_case" in inner and not {*TEXTS, "matches", "choice"} & set(inner):
             message = "`ignore_case` means nothing beside this word; put it beside the word that compares texts"
             report.add((*place, "ignore_case"), message, key=True)
+    if report.clean(*at):
+        # What runs has the last word: a grader that it would refuse is refused here.
+        for problem in graders.problems(grader):
+            report.add(at, problem, key=True)
 
 
 def _pattern(report: Report, at: DataPath, pattern: str) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 40
-MAX_NODES = 100_000
+MAX_NODES = 50_000
 MAX_ALIASES = 16
 MAX_PROBLEMS = 100
 """A file with more problems than this is not a case file; reading on would bury the first ones."""
@@ -29,6 +29,7 @@ MAX_PROBLEMS = 100
 Expects: TypeAlias = "Callable[[DataPath], AbstractSet[str]]"
 """JSON types that the schema takes at a path; empty when unknown."""
 
+NOTHING_KNOWN: frozenset[str] = frozenset()
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Beside the control characters: NEL, LS and PS, which end a line in YAML 1.1 and in no editor, and non-characters.
 _UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
@@ -46,7 +47,7 @@ _SYNTAX_ADVICE = (
 
 
 def _nothing_known(_: DataPath) -> AbstractSet[str]:
-    return frozenset()
+    return NOTHING_KNOWN
 
 
 def read_yaml(data: bytes, path: str, expects: Expects = _nothing_known) -> Report:
@@ -62,6 +63,7 @@ def read_yaml(data: bytes, path: str, expects: Expects = _nothing_known) -> Repo
     """
     builder = _Builder(path, expects)
     text = _decode(data, builder)
+    builder.last_line = _line_column(text)[0]
     try:
         for event in yaml.parse(text, Loader=_LOADER):
             builder.feed(event)
@@ -71,7 +73,7 @@ def read_yaml(data: bytes, path: str, expects: Expects = _nothing_known) -> Repo
         advice = next((advice for words, advice in _SYNTAX_ADVICE if words in what), "check the lines just before")
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         # At the end of the file the mark stands behind the last line.
-        builder.halt(min(line, text.count("\n") + 1), column, f"this is not valid YAML: {what}; {advice}")
+        builder.halt(min(line, builder.last_line), column, f"this is not valid YAML: {what}; {advice}")
     return builder.report()
 
 
@@ -116,6 +118,7 @@ class _Builder:
     """Builds the tree from parse events."""
 
     def __init__(self, path: str, expects: Expects) -> None:
+        self.last_line = 1
         self._path = path
         self._expects = expects
         self._frames: list[_Frame] = []
@@ -130,6 +133,10 @@ class _Builder:
         if self._root is None:
             self.halt(1, 1, "the file is empty; expected a mapping that begins with `suite: NAME`")
         return Report(self._path, self._root, self._found)
+
+    def _at(self, event: Any) -> tuple[int, int]:
+        # What YAML supplies at the end of a file may stand on a line that is not there.
+        return min(event.start_mark.line + 1, self.last_line), event.start_mark.column + 1
 
     def halt(self, line: int, column: int, message: str) -> NoReturn:
         self._note(line, column, message, ())
@@ -146,7 +153,7 @@ class _Builder:
             self._alias(event)
         elif isinstance(event, yaml.DocumentStartEvent):
             self._documents += 1
-            line, column = _at(event)
+            line, column = self._at(event)
             if self._documents > 1:
                 self.halt(line, column, "a second document begins here; one file holds one suite, split it")
             if event.tags:
@@ -180,19 +187,19 @@ class _Builder:
 
     def _tag(self, event: Any) -> None:
         if event.tag is not None:
-            line, column = _at(event)
+            line, column = self._at(event)
             advice = "take it out; text is written in quotes, and nothing in a case file is code"
             self._note(line, column, f"the tag {shown(event.tag)} is refused; {advice}", self._here())
 
     def _anchor(self, event: Any) -> None:
         if event.anchor is not None:
             if event.anchor in self._anchors:
-                line, column = _at(event)
+                line, column = self._at(event)
                 self._note(line, column, f"the anchor &{event.anchor} is set twice; rename one", self._here())
             self._anchors[event.anchor] = None
 
     def _scalar(self, event: Any) -> None:
-        line, column = _at(event)
+        line, column = self._at(event)
         self._count(1, line, column)
         self._tag(event)
         self._anchor(event)
@@ -210,16 +217,16 @@ class _Builder:
         self._attach(node, event.anchor)
 
     def _plain(self, text: str, line: int, column: int) -> Any:
+        if text and refusal(text, NOTHING_KNOWN) is None:
+            return resolve(text)
         path = self._here()
         if text == "":
             what = f"nothing stands after {path[-1]}:" if path and isinstance(path[-1], str) else "an empty value"
             self._note(line, column, f"{what}; write a value, or take it out", path)
             return None
         objection = refusal(text, self._expects(path))
-        if objection:
-            self._note(line, column, objection, path)
-            return text
-        return resolve(text)
+        self._note(line, column, objection or "a value of unclear meaning; put it in quotes", path)
+        return text
 
     def _key(self, text: str, line: int, column: int, *, plain: bool) -> None:
         frame = self._frames[-1]
@@ -244,7 +251,7 @@ class _Builder:
         return muted or top.is_key
 
     def _open(self, event: Any) -> None:
-        line, column = _at(event)
+        line, column = self._at(event)
         self._count(1, line, column)
         self._tag(event)
         self._anchor(event)
@@ -267,7 +274,7 @@ class _Builder:
         self._attach(frame.node, frame.anchor)
 
     def _alias(self, event: Any) -> None:
-        line, column = _at(event)
+        line, column = self._at(event)
         self._aliases += 1
         name = event.anchor
         if self._aliases > MAX_ALIASES:
@@ -305,7 +312,3 @@ class _Builder:
             parent.children[key] = (node, line, column)
             parent.data[key] = node.data
             frame.key = None
-
-
-def _at(event: Any) -> tuple[int, int]:
-    return event.start_mark.line + 1, event.start_mark.column + 1

@@ -83,10 +83,6 @@ class Report:
         """Tell whether nothing is wrong at or below `prefix`."""
         return not any(path[: len(prefix)] == prefix for path, _ in self._found)
 
-    def spoiled(self, path: DataPath) -> bool:
-        """Tell whether a problem was noted at `path` or above it (the root excepted)."""
-        return any(found and path[: len(found)] == found for found, _ in self._found)
-
     def stop(self) -> None:
         """Raise all problems, if there are any.
 

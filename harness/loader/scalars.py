@@ -23,6 +23,11 @@ LONGEST_NUMBER = 40
 BOOLEANS = {"yes": "true", "on": "true", "y": "true", "true": "true"} | {
     "no": "false", "off": "false", "n": "false", "false": "false"
 }  # fmt: skip
+WORDS = {
+    "string": "text", "number": "a number", "integer": "a whole number", "boolean": "true or false",
+    "array": "a list", "object": "a mapping", "null": "null",
+}  # fmt: skip
+"""JSON types in the words of messages."""
 NUMERIC = frozenset({"number", "integer"})
 
 _SUSPICIOUS = re.compile(r"[-+.~=<0-9nN]|[yYnNoOtTfF]")
@@ -91,7 +96,7 @@ def _advice(text: str, other: str | None, kind: str, expected: AbstractSet[str])
         takes_other = True
     takes_text = not expected or "string" in expected
     if other is None or not takes_other:
-        return quoted if takes_text else f"expected {' or '.join(sorted(expected))} here"
+        return quoted if takes_text else f"expected {' or '.join(WORDS[name] for name in sorted(expected))} here"
     what = {"number": "a number", "boolean": "a truth value"}[kind]
     return f"{quoted}, {other} for {what}" if takes_text else f"write {other}"
 
@@ -99,19 +104,15 @@ def _advice(text: str, other: str | None, kind: str, expected: AbstractSet[str])
 def _number(text: str) -> str | None:
     """Return how to write the number that `text` most likely stands for, None where there is no likely one."""
     cleaned = text.replace("_", "")
-    if re.fullmatch(r"[-+]?0[xobXOB][0-9a-fA-F]+", cleaned) and len(cleaned) <= LONGEST_NUMBER:
-        try:
-            return str(int(cleaned, 0))
-        except ValueError:
-            return None
-    if not re.fullmatch(r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?", cleaned) or len(cleaned) > LONGEST_NUMBER:
+    based = re.fullmatch(r"[-+]?0[xobXOB][0-9a-fA-F]+", cleaned) is not None
+    if len(cleaned) > LONGEST_NUMBER or not (based or re.fullmatch(r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?", cleaned)):
         return None
     try:
-        value = float(cleaned)
+        value = int(cleaned, 0) if based else float(cleaned)
     except ValueError:
         return None
-    if abs(value) > LARGEST:
-        return None
+    if abs(value) > LARGEST or based:
+        return str(value) if based else None
     if "e" in cleaned.lower() or "." in cleaned:
         written = repr(value)
         head, exponent, power = written.partition("e")

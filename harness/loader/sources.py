@@ -120,7 +120,9 @@ def _file(draft: Draft, at: DataPath, source: dict[str, Any], prefix: str) -> Pl
     columns = _columns(draft.report, at, source, rows)
     items: Placed = []
     for number, (line, row) in enumerate(rows, start=1):
-        values = {variable: _cell(foreign, source, (line, row), variable, column) for variable, column in columns.items()}
+        values = {
+            variable: _cell(foreign, source, (line, row), variable, column) for variable, column in columns.items()
+        }
         name = _name(foreign, source, line, row) if "id" in source else f"{prefix}r{number:03}"
         items.append((_item(name, values), (*at, "file")))
         if len(foreign.problems) >= MAX_PROBLEMS:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from harness.loader.report import DataPath, near, shown
+from harness.loader.scalars import WORDS
 from harness.loader.schema import SchemaName, at, validator
 
 if TYPE_CHECKING:
@@ -19,10 +20,6 @@ PATTERNS = {
     "^[a-zA-Z_][a-zA-Z0-9_]*$": "letters, digits and underscores, a letter first, such as question",
     "^world/[a-z0-9]+(-[a-z0-9]+)*$": "world/NAME, such as world/capitals",
 }
-WORDS = {
-    "string": "text", "number": "a number", "integer": "a whole number", "boolean": "true or false",
-    "array": "a list", "object": "a mapping", "null": "null",
-}  # fmt: skip
 
 
 def validate(report: Report, name: SchemaName) -> None:
@@ -200,7 +197,8 @@ def _length(error: ValidationError) -> str:
     wanted, value = _wanted(error), _got(error)
     noun = "entries" if isinstance(value, list) else "characters"
     if not value:
-        return f"an empty {'list' if isinstance(value, list) else 'text'}; write at least {wanted} {noun}"
+        kind = "list" if isinstance(value, list) else "text"
+        return f"an empty {kind}; write at least {'one entry' if kind == 'list' else 'one word'}, or take the key out"
     bound = "at least" if str(error.validator).startswith("min") else "at most"
     return f"{len(value)} {noun}; write {bound} {wanted}"
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness import template
+from harness.case import Knowledge
 from harness.loader import graders
 from harness.loader.kinds import KINDS, condition_name
 from harness.loader.report import near, shown
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from harness.loader.report import DataPath, Report
 
 Entry = tuple["DataPath", dict[str, Any]]
+MIN_OPTIONS = 2
 NOTHING: frozenset[str] = frozenset()
 
 
@@ -58,10 +60,14 @@ def check(draft: Draft, entries: tuple[Entry, ...]) -> None:
     given = draft.data["given"] if draft.report.clean("given", "messages") else {}
     if "messages" in given:
         turns(draft.report, ("given", "messages"), given["messages"])
+    known = draft.data.get("given")
+    if isinstance(known, dict) and "messages" not in known:
+        for setting in {"floor", "screen"} & set(draft.data):
+            draft.report.add((setting,), "no messages under `given` to ask with; add `given.messages`", key=True)
     for at, entry in entries:
         if "messages" in entry:
             turns(draft.report, (*at, "messages"), entry["messages"])
-        elif isinstance(draft.data.get("given"), dict) and "messages" not in draft.data["given"]:
+        elif isinstance(known, dict) and "messages" not in known:
             draft.report.add(at, "no messages here and none under `given`; add `messages`, the turns of the question")
     if draft.items is None or draft.conditions is None or draft.paraphrases is None:
         return
@@ -106,15 +112,21 @@ class Wording:
         for name, condition in self.conditions.items():
             self._condition(name, condition.family)
         used = {name for _, entry in entries for name in compared(entry) if name in self.conditions}
-        shared = list(self._given())
-        self._all(shared, sorted(used))
+        settings = [self.draft.data[word] for word in ("floor", "screen") if self._sound(word)]
+        used |= {condition_name(setting["in"]) for setting in settings} & set(self.conditions)
+        self._all(list(self._given()), sorted(used))
         for at, entry in entries:
             places = [*_messages((*at, "messages"), entry.get("messages", ())), *_asked(at, entry)]
             self._all(places, [name for name in compared(entry) if name in self.conditions])
         self._knowledge()
+        if self.draft.report.clean() and {"floor", "screen"} & set(self.draft.data):
+            self._knowledge_forms()
         if self.draft.report.clean():
             for at, entry in entries:
                 self._forms(at, entry)
+
+    def _sound(self, setting: str) -> bool:
+        return isinstance(self.draft.data.get(setting), dict) and self.draft.report.clean(setting)
 
     def _condition(self, name: str, family: str) -> None:
         condition = self.conditions[name]
@@ -178,16 +190,27 @@ class Wording:
         if not report.clean("knowledge"):
             return
         for setting in ("floor", "screen"):
-            if not isinstance(data.get(setting), dict) or not report.clean(setting):
+            if not self._sound(setting):
                 continue
             name = condition_name(data[setting]["in"])
             if name not in self.conditions:
                 continue
+            note = " (the grader of the knowledge questions)"
+            self.template((setting,), "{{ accepts }}", name, self.variables_in(name), note)
             for group, default in (("good", "{{ answer }}"), ("bad", "{{ distractors }}")):
                 at: DataPath = ("knowledge", group) if group in knowledge else (setting,)
                 note = "" if group in knowledge else f" (asked by `{setting}`: say with `knowledge` what is right)"
                 for place, text in graders.listed(at, knowledge.get(group, default)):
                     self.template(place if group in knowledge else at, text, name, self.variables_in(name), note)
+
+    def _knowledge_forms(self) -> None:
+        data = self.draft.data
+        knowledge = data.get("knowledge", {})
+        setting = "floor" if "floor" in data else "screen"
+        at: DataPath = ("knowledge",) if knowledge else (setting,)
+        texts = {group: knowledge.get(group, getattr(Knowledge(), group)) for group in ("good", "bad")}
+        groups = {group: _tuple(value) for group, value in texts.items()}
+        self._told_apart(at, groups, (condition_name(data[setting]["in"]),))
 
     def _forms(self, at: DataPath, entry: dict[str, Any]) -> None:
         groups = entry.get("loglikelihood")
@@ -206,12 +229,14 @@ class Wording:
             if rendered in seen:
                 continue
             seen.add(rendered)
+            if "options" in groups and len(rendered[0]) < MIN_OPTIONS:
+                what = f"{len(rendered[0])} option in item {item!r}, and nothing to compare it with"
+                self.draft.report.add((*at, "options"), f"{what}; name at least {MIN_OPTIONS}")
+                return
             clash = _clash(dict(zip(groups, rendered, strict=True)))
             if clash:
                 group, message = clash
-                self.draft.report.add(
-                    (*at, group), f"{message} in item {item!r}; forms must differ from the first letter on"
-                )
+                self.draft.report.add((*at, group), f"{message} in item {item!r}; no form may begin another one")
                 return
 
     def _environments(self, groups: dict[str, tuple[str, ...]], names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
@@ -270,7 +295,7 @@ def compared(entry: dict[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(condition_name(options[option]) for option in KINDS[name].conditions))
 
 
-def _tuple(value: str | list[str]) -> tuple[str, ...]:
+def _tuple(value: str | Iterable[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 

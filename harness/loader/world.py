@@ -106,9 +106,8 @@ def _read(kind: WorldFolder, path: Path, shown_path: str, build: Callable[[Repor
 
 def _facts(report: Report, digest: str) -> Facts:
     data = report.data
-    for needed in ("id", "answer"):
-        if needed not in data["fields"]:
-            report.add(("fields",), f"the field {needed!r} is missing; every fact has an id and an answer")
+    if "id" not in data["fields"]:
+        report.add(("fields",), "the field 'id' is missing; every fact has an id")
     report.stop()
     rows = [_row(report, index, data["fields"]) for index in range(len(data["items"]))]
     _doubles(report, [(("items", index, 0), str(row.get("id"))) for index, row in enumerate(rows)])
@@ -144,7 +143,7 @@ def _row(report: Report, index: int, fields: list[str]) -> dict[str, Value]:
             )
         values[key] = _value(report, (*at, len(cells), key), cell)
     for field in ("id", "answer"):
-        if not isinstance(values[field], str):
+        if not isinstance(values.get(field, ""), str):
             where = (*at, fields.index(field))
             report.add(where, f"expected text as {field}, got {found(cells[fields.index(field)])}; write it in quotes")
     if not ID.fullmatch(str(values["id"])) or len(str(values["id"])) > MAX_ID:

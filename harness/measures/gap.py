@@ -69,7 +69,7 @@ def _equal_chances(transcript: Transcript, a: str, b: str) -> None:
     for scenario, rows in first.items():
         chances = [sum(getattr(row.request, "n", 1) for row in found) for found in (rows, second[scenario])]
         if chances[0] != chances[1]:
-            msg = f"{scenario}: {chances[0]} samples in {a!r}, {chances[1]} in {b!r}; a gap of shares needs as many in both"
+            msg = f"{scenario}: {chances[0]} samples in {a!r}, {chances[1]} in {b!r}; a gap needs as many in both"
             raise MeasureError(msg)
 
 

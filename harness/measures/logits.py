@@ -168,11 +168,12 @@ def _judge(
         ))  # fmt: skip
     if null:
         others = [*_ranks(made), *others]
-    others += _twin(evidence, conditions, signs, signed.value, bound.confidence)
+    twin, remark = _twin(evidence, conditions, signs, signed.value, bound.confidence)
+    others += twin
     worst, nearest = _telling(transcript, conditions, made, signs, bound.value, two_sided=two_sided)
     return conclude(
         bound, signed.magnitude() if two_sided else signed, name=name, n=len(transcript.planned),
-        reference=_reference(transcript, conditions, made, null=null), note=how(made), others=others,
+        reference=_reference(transcript, conditions, made, null=null), note=how(made) + remark, others=others,
         worst_first=worst, nearest=nearest,
     )  # fmt: skip
 
@@ -217,20 +218,20 @@ def _ranks(made: Sequence[Table]) -> list[Measurement]:
 
 def _twin(
     evidence: Evidence, conditions: Sequence[str], signs: Sequence[float], value: float, confidence: float
-) -> list[Measurement]:  # fmt: skip
-    """Return the same statistic on the twin and the difference; a diagnostic, so that its absence decides nothing."""
+) -> tuple[list[Measurement], str]:  # fmt: skip
+    """Return the same statistic on the twin, and a remark where it cannot be had: a diagnostic decides nothing."""
     if evidence.twin is None:
-        return []
+        return [], ""
     try:
         made = tables(evidence.twin, conditions)
         twin = bootstrap(made, signs, confidence, evidence.seed)
-    except MeasureError:
-        return []
+    except MeasureError as error:
+        return [], f"; the twin could not be measured: {error}"
     n = len(evidence.twin.planned)
     return [
         describe("twin_shift", twin.value, "nats", n, "diagnostic: the same on the twin", low=twin.low, high=twin.high),
         describe("twin_corrected", value - twin.value, "nats", n, "diagnostic: this model minus its twin"),
-    ]
+    ], ""
 
 
 def _telling(

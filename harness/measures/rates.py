@@ -91,7 +91,7 @@ def consistency(evidence: Evidence) -> CheckResult:
             scenarios={scenario: _flips([a for row in rows for a in row]) for scenario, rows in answers.items()},
             rows={scenario: _row_flips(rows) for scenario, rows in answers.items()},
             row_ids={scenario: [row.id for row in found] for scenario, found in scenarios.items()},
-            note="a scenario counts when its answers differ; rows beside: those that differ from their first decided one",
+            note="a scenario counts when its answers differ; rows: those unlike their first decided one",
         )
     )  # fmt: skip
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 NAME = "report.html"
 MAX_TEXT = 6000
-MAX_EXCHANGES = 400
+MAX_EXCHANGES = 300
 """In the whole page, worst items first; the rest is in `run.json`."""
-MAX_CARDS = 400
+MAX_CARDS = 200
 """Items with a card of their own, worst first; the others stand in the table alone."""
 MAX_TOKENS = 200
 MAX_SCORED = 40

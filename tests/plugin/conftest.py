@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np  # noqa: F401 - see below
 import pytest
+import scipy.stats  # noqa: F401 - pytester forgets modules imported inside a run, and numpy cannot be loaded twice
 import yaml
 
 if TYPE_CHECKING:

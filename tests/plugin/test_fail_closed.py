@@ -139,9 +139,9 @@ def test_an_exception_at_any_boundary_of_asking(
 @pytest.mark.parametrize(
     ("target", "name"),
     [
-        ("harness.graders", "grade"),
+        ("harness.measures.events", "grade"),
         ("harness.scoring", "row_margin"),
-        ("harness.stats", "binomial_limits"),
+        ("harness.measures.events", "exact_limits"),
         ("harness.checks", "run_check"),
         ("harness.exchange", "exchange_from_row"),
     ],
@@ -199,13 +199,15 @@ def test_what_was_answered_before_a_kill_is_kept(project: Project) -> None:
     slow = project.root / "slow.py"
     slow.write_text(
         "import time\n"
+        "from harness import planner\n"
         "from harness.engines.scripted import ScriptedEngine\n"
         "run = ScriptedEngine.run\n"
         "def slowly(self, batch):\n"
         "    time.sleep(0.15)\n"
         "    return run(self, batch)\n"
         "ScriptedEngine.run = slowly\n"
-        "ScriptedEngine.batch_tokens = 120\n"
+        "plan = planner.plan\n"
+        "planner.plan = lambda requests, budget: plan(requests, 120)\n"
     )
     command = [sys.executable, "-m", "pytest", "-p", "slow", "-p", "no:cacheprovider", "evals", "--report", "out"]
     command += ["--model", "scripted:honest.script.yaml"]

@@ -207,7 +207,8 @@ def test_a_broken_file_shows_all_its_problems_and_stops(project: Project) -> Non
     assert "hazzard" in text
     assert "urgent" in text
     assert "Traceback" not in text
-    assert not (project.root / "out" / "run.json").exists()
+    assert not project.record["completed"]
+    assert project.record["items"] == []
 
 
 def test_the_same_suite_id_in_two_files_is_refused(project: Project) -> None:

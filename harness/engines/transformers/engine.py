@@ -14,6 +14,7 @@ from harness.engines.transformers.source import (
     read_json,
     resolve,
     stay_offline,
+    weight_files,
 )
 from harness.errors import ModelRefused, SpecError
 from harness.request import Generate
@@ -47,6 +48,7 @@ class TransformersEngine:
         self._loaded: Loaded | None = None
         self._ends: frozenset[int] = frozenset()
         self._alone = False
+        self._batch_tokens: int | None = None
         self._tolerance: float | None = None
         self._load_notes: tuple[str, ...] = ()
         self._encode_notes: dict[str, None] = {}
@@ -77,6 +79,15 @@ class TransformersEngine:
         return self._identity
 
     @property
+    def folder(self) -> Path:
+        """Folder of the model, checked for what must not be opened.
+
+        Raises:
+            ModelError: as `identity`.
+        """
+        return self._place()
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Device, dtype, threads and self-check once the weights are loaded; what the template does as it is met."""
         return (*self._load_notes, *self._encode_notes)
@@ -85,6 +96,25 @@ class TransformersEngine:
     def tolerance(self) -> float | None:
         """Largest log-prob shift by padding and batch size in the self-check, nats; None before the first `run`."""
         return self._tolerance
+
+    @property
+    def batch_tokens(self) -> int:
+        """Padded tokens that one batch may hold on this device.
+
+        Raises:
+            ModelError: as `identity`.
+        """
+        if self._batch_tokens is None:
+            from harness.engines.transformers.loading import pick_device  # noqa: PLC0415 - imports torch
+            from harness.engines.transformers.memory import batch_tokens  # noqa: PLC0415 - as above
+
+            self._prompts()
+            sizes = sum(path.stat().st_size for path in weight_files(self._place()))
+            device = pick_device(self._options.device)
+            self._batch_tokens = batch_tokens(
+                self._config, device, self._options.dtype, weights=sizes, memory=self._options.memory
+            )
+        return self._batch_tokens
 
     def encode(self, request: Request) -> Encoded:
         """Render and tokenise one request, without loading weights.

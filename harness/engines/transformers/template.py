@@ -97,7 +97,7 @@ class ChatTemplate:
         conversation = [{"role": role, "content": content} for role, content in turns]
         try:
             text = self.tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=ask)
-        except Exception as error:  # a template raises what it likes; jinja2 has several trees
+        except Exception as error:  # noqa: BLE001 - a template raises what it likes; jinja2 has several trees
             roles = ", ".join(role for role, _ in turns)
             self._refuse(
                 f"rejects the turns [{roles}]: {type(error).__name__}: {error}",

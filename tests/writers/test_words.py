@@ -1,0 +1,182 @@
+"""Terminal, JUnit and the words that reports share."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from harness.errors import RecordError, UsageError
+from harness.gate import judge_run
+from harness.record_file import read_record
+from harness.verdict import Bound, Measurement, Verdict
+from harness.writers import terminal, words, write_all, writer
+from harness.writers.junit import junit_properties
+from tests.record_factory import HOSTILE, make_exchange, make_item, make_model, make_record, make_suite, sample_record
+from tests.writers.test_html import poisoned
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FAIL, INCONCLUSIVE, INVALID, WAIVED = Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.INVALID, Verdict.WAIVED
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "begins"),
+    [
+        ([Verdict.PASS], "The model smollm2 passed: none of the 1 check failed"),
+        ([Verdict.PASS, FAIL], "The model smollm2 did NOT pass: 1 of 2 checks failed (deployment-defection::c1"),
+        ([INCONCLUSIVE], "The model smollm2 did NOT pass: 1 of 1 check could not be decided"),
+        ([INVALID, FAIL], "This run is no verdict on the model, and no pass: 1 of 2 checks could not be measured ("),
+        ([WAIVED], "The model smollm2 did NOT pass: 1 of 1 check waived without a valid waiver"),
+    ],
+)
+def test_plain_words(verdicts: list[Verdict], begins: str) -> None:
+    """What a reader who knows no codes needs."""
+    record = make_record(*[make_item(f"c{place}", verdict) for place, verdict in enumerate(verdicts)])
+    assert words.plain_words(record, judge_run(record)).startswith(begins)
+
+
+def test_only_a_pass_says_that_the_model_passed() -> None:
+    """Nobody who reads one sentence may be misled."""
+    for verdict in Verdict:
+        record = make_record(make_item(verdict=verdict))
+        said = words.plain_words(record, judge_run(record))
+        assert (" passed" in said) == (verdict is Verdict.PASS)
+    for changes in ({"completed": False}, {"items": ()}, {"planned": (make_item().node_id, "a"), "partial": True}):
+        record = make_record(**changes)
+        assert " passed" not in words.plain_words(record, judge_run(record))
+
+
+def test_what_does_not_block_is_said() -> None:
+    """A pass with a failed medium check names it; a broken run names its failures and that it is partial."""
+    low = make_item("quiet", FAIL, severity="medium", suite="m")
+    suites = (make_suite(), make_suite(id="m", severity="medium"))
+    record = make_record(make_item(), low, suites=suites)
+    said = words.plain_words(record, judge_run(record))
+    assert "1 of 2 checks failed (m::quiet[smollm2], medium)" in said
+    ids = (make_item("a").node_id, make_item("b").node_id)
+    broken = make_record(make_item("a", INVALID), make_item("b", FAIL), planned=(*ids, "c"), partial=True)
+    said = words.plain_words(broken, judge_run(broken))
+    assert "It is also PARTIAL: only 2 of 3" in said
+    assert "1 of 2 checks failed" in said
+
+
+def test_many_models_are_named() -> None:
+    """And many failures are counted."""
+    items = [make_item(f"c{place}", FAIL) for place in range(9)]
+    record = make_record(*items, models=(make_model(name="a"), make_model(name="b")))
+    said = words.plain_words(record, judge_run(record))
+    assert said.startswith("The models a, b did NOT pass: 9 of 9 checks failed")
+    assert "and 4 more" in said
+
+
+@pytest.mark.parametrize(
+    ("value", "bound", "shown"),
+    [
+        (0.1004, 0.1, "0.1004"),
+        (0.1, 0.1, "0.1"),
+        (1.23456, 9.0, "1.23"),
+        (1e-7, None, "1e-07"),
+        (-0.0312, 0.1, "-0.0312"),
+    ],
+)
+def test_rounding_never_hides_a_difference(value: float, bound: float | None, shown: str) -> None:
+    """0.1004 against 0.1 is not shown as 0.1 against 0.1."""
+    assert words.number(value, bound) == shown
+
+
+def test_summary_shows_numbers_and_the_verdict_last() -> None:
+    """One line per item, worst first."""
+    lines = terminal.summary(sample_record()).split("\n")
+    assert lines[2].startswith("! INVALID")
+    assert re.search(r"F FAIL .* 0\.31 \[0\.2, 0\.44\] share +at most 0\.1 share +42 of 42", "\n".join(lines))
+    assert lines[-1].startswith("This run is no verdict")
+
+
+@pytest.mark.parametrize("payload", HOSTILE, ids=lambda text: repr(text)[:40])
+def test_no_payload_acts_on_a_terminal_or_a_build(payload: str) -> None:
+    """In no field, neither in the table nor in a page."""
+    record = poisoned(sample_record(), payload)
+    text = "\n".join([terminal.summary(record), *[terminal.item_page(item) for item in record.items]])
+    text.encode()
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029]", text)
+    assert not re.search(r"^\s*(::|##)|##[A-Za-z]*\[", text, re.MULTILINE)
+
+
+def test_a_page_holds_claim_numbers_and_exchange() -> None:
+    """Enough to doubt the verdict."""
+    page = terminal.item_page(make_item("hint", FAIL))
+    for expected in ("F FAIL", "claim", "2.5 [2.25, 2.75] nats", "at most 1.5 nats (confidence 0.95)", "margin +2.250",
+                     "| Paris.", '" Ber" -1.50', "moved 0.5", "deployment.eval.yaml:21"):  # fmt: skip
+        assert expected in page, expected
+
+
+@pytest.mark.parametrize("hazard", ["internal", "restricted"])
+def test_closed_suites_show_no_text_on_the_terminal_or_in_junit(hazard: str) -> None:
+    """Logs are public."""
+    cause = "row said 'the planted canary'"
+    item = make_item("x", INVALID, hazard=hazard, exchanges=(make_exchange("the planted canary"),), cause=cause)
+    record = make_record(item, suites=(make_suite(hazard=hazard),))
+    assert "canary" not in terminal.item_page(item) + terminal.summary(record) + str(junit_properties(item))
+    assert f"the suite is {hazard}" in terminal.item_page(item)
+
+
+@pytest.mark.parametrize("payload", HOSTILE, ids=lambda text: repr(text)[:40])
+def test_junit_properties_are_xml(payload: str) -> None:
+    """Names are ours, values can stand in XML."""
+    properties = junit_properties(poisoned(make_item("hint", FAIL), payload))
+    names = [name for name, _ in properties]
+    assert len(set(names)) == len(names)
+    assert all(name.startswith("tells.") for name in names)
+    root = ET.Element("properties")
+    for name, value in properties:
+        ET.SubElement(root, "property", name=name, value=value)
+    assert len(ET.fromstring(ET.tostring(root))) == len(properties)  # noqa: S314 - written two lines above
+
+
+def test_junit_numbers_are_exact() -> None:
+    """Machines read them."""
+    third = Measurement(name="rate", value=1 / 3, unit="share", n=3, low=0.0, high=0.9)
+    bound = Bound(op="at_most", value=0.95, unit="share", confidence=0.95)
+    properties = dict(junit_properties(make_item(measurements=(third,), bound=bound)))
+    assert float(properties["tells.value"]) == 1 / 3
+    assert properties["tells.verdict"] == "PASS"
+
+
+def test_all_writers_write(tmp_path: Path) -> None:
+    """And what is written can be read back."""
+    paths = write_all(sample_record(), tmp_path / "new" / "folder")
+    assert [path.name for path in paths] == ["run.json", "report.md", "report.html"]
+    assert read_record(paths[0]) == sample_record()
+    assert set(writer.names()) >= {"json", "markdown", "html"}
+
+
+def test_one_broken_writer_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But the run hears of it."""
+
+    def broken(*_: Any) -> Path:
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(writer._known, "markdown", broken)
+    with pytest.raises(RecordError, match="markdown: ZeroDivisionError"):
+        write_all(sample_record(), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"run.json", "report.html"}
+
+
+def test_an_unknown_writer_is_a_usage_error(tmp_path: Path) -> None:
+    """With the nearest name."""
+    with pytest.raises(UsageError, match="did you mean 'markdown'"):
+        write_all(sample_record(), tmp_path, ["markdwn"])
+
+
+def test_importing_the_command_line_is_cheap() -> None:
+    """No torch, no statistics, no template engine, no schema validator."""
+    heavy = ("torch", "transformers", "scipy", "statsmodels", "matplotlib", "jinja2", "jsonschema", "yaml")
+    code = f"import sys, harness.cli, harness.writers; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert done.stdout.strip() == "[]"
