@@ -1,4 +1,4 @@
-"""Do the engine's numbers equal a plain forward of each sequence alone? Rows of model-written evals, answers (A) and (B).
+"""Do the engine's numbers equal a plain forward of each sequence alone? Model-written evals, answers (A) and (B).
 
     python bench/agreement.py --model smollm2 --rows 300
 

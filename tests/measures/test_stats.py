@@ -69,7 +69,7 @@ def test_auroc_and_delong_by_hand() -> None:
 
 def test_delong_can_reward_a_worse_score_and_the_judged_limit_cannot() -> None:
     """One outlying positive score raised to the others: the area rises, DeLong's upper limit falls, ours does not."""
-    negative = [-1.0, 1.0] * 50
+    negative = [-1.0, 1.0] * 500
     before, after = [0.0] * 9 + [-2.0], [0.0] * 10
 
     def delong(positive: list[float]) -> float:
