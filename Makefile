@@ -46,4 +46,4 @@ bench: env
 	$(BIN)/python bench/agreement.py
 
 docs: env
-	$(BIN)/python -m docs.build
+	$(BIN)/python -m tests.make_docs

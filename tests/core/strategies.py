@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import strategies as st
 
 from harness.request import (
@@ -23,7 +25,7 @@ IDS = st.lists(st.integers(0, 50_000), min_size=1, max_size=4).map(tuple)
 
 
 @st.composite
-def tokens(draw):
+def tokens(draw: st.DrawFn) -> dict[str, Any]:
     """Token ids and one log-probability for each."""
     ids = draw(IDS)
     return {"token_ids": ids, "token_logprobs": tuple(draw(LOGPROB) for _ in ids)}

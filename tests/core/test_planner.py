@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -12,15 +13,18 @@ from harness import planner
 from harness.engines.base import Encoded
 from harness.request import Generate, Loglikelihood
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def scored(prompt, *continuations):
+
+def scored(prompt: Sequence[int], *continuations: tuple[int, ...]) -> Encoded:
     """Return an encoded `Loglikelihood` with these token ids."""
     names = tuple(f"c{index}" for index in range(len(continuations)))
     request = Loglikelihood(messages="x", continuations=names)
     return Encoded(request=request, prompt="x", prompt_ids=tuple(prompt), continuation_ids=continuations)
 
 
-def generated(prompt, max_tokens=4, n=1, seed=0):
+def generated(prompt: Sequence[int], max_tokens: int = 4, n: int = 1, seed: int = 0) -> Encoded:
     """Return an encoded `Generate` with these token ids."""
     request = Generate(messages="x", max_tokens=max_tokens, n=n, seed=seed, temperature=1.0)
     return Encoded(request=request, prompt="x", prompt_ids=tuple(prompt))
@@ -34,27 +38,34 @@ ENCODED = st.one_of(
 REQUESTS = st.lists(ENCODED, max_size=20, unique_by=lambda item: item.fingerprint)
 
 
-def test_continuations_of_one_token_share_the_row_of_their_prompt():
+def test_continuations_of_one_token_share_the_row_of_their_prompt() -> None:
+    """Continuations of one token share the row of their prompt."""
     assert planner.rows(scored((7, 8), (1,), (2,), (3,))) == ((7, 8),)
 
 
-def test_a_row_that_opens_another_is_left_out():
+def test_a_row_that_opens_another_is_left_out() -> None:
+    """A row that opens another is left out."""
     item = scored((7, 8), (1,), (1, 2), (1, 2, 3), (4, 5))
     # The scores of (1,) and (1, 2) are read off the row of (1, 2, 3); the last token is never put in.
     assert planner.rows(item) == ((7, 8, 1, 2), (7, 8, 4))
 
 
-def test_a_row_is_not_left_out_for_a_number_that_only_begins_alike():
+def test_a_row_is_not_left_out_for_a_number_that_only_begins_alike() -> None:
+    """A row is not left out for a number that only begins alike."""
     assert planner.rows(scored((7,), (1, 0), (10, 0))) == ((7, 1), (7, 10))
 
 
-def test_an_empty_prompt_has_its_own_row():
+def test_an_empty_prompt_has_its_own_row() -> None:
+    """An empty prompt has its own row."""
     assert planner.rows(scored((), (5,))) == ((),)
     assert planner.rows(scored((), (5,), (6, 7))) == ((6,),)
 
 
 @given(IDS, st.lists(IDS, min_size=1, max_size=6))
-def test_every_continuation_can_be_read_off_some_row_and_no_row_is_idle(prompt, continuations):
+def test_every_continuation_can_be_read_off_some_row_and_no_row_is_idle(
+    prompt: tuple[int, ...], continuations: list[tuple[int, ...]]
+) -> None:
+    """Every continuation can be read off some row and no row is idle."""
     rows = planner.rows(scored(prompt, *continuations))
     needed = [prompt + ids[:-1] for ids in continuations]
     assert all(any(row[: len(need)] == need for row in rows) for need in needed)
@@ -62,12 +73,14 @@ def test_every_continuation_can_be_read_off_some_row_and_no_row_is_idle(prompt, 
     assert not [row for row in rows for other in rows if row is not other and other[: len(row)] == row]
 
 
-def test_tokens_count_new_tokens_at_their_limit():
+def test_tokens_count_new_tokens_at_their_limit() -> None:
+    """Tokens count new tokens at their limit."""
     assert planner.tokens(generated((1, 2, 3), max_tokens=10, n=4)) == 3 + 40
     assert planner.tokens(scored((1, 2), (3, 4), (5,))) == 3
 
 
-def test_cost_tells_what_was_asked_and_what_was_left_of_it():
+def test_cost_tells_what_was_asked_and_what_was_left_of_it() -> None:
+    """Cost tells what was asked and what was left of it."""
     cost = planner.cost(9, iter([generated((1, 2)), scored((1,), (2,))]))
     assert (cost.requests, cost.unique, cost.tokens) == (9, 2, 7)
     assert cost.seconds(3.5) == pytest.approx(2.0)
@@ -75,7 +88,8 @@ def test_cost_tells_what_was_asked_and_what_was_left_of_it():
 
 @settings(deadline=None)
 @given(REQUESTS, st.integers(1, 60))
-def test_nothing_is_lost_nothing_doubled_and_batches_are_homogeneous(requests, budget):
+def test_nothing_is_lost_nothing_doubled_and_batches_are_homogeneous(requests: list[Encoded], budget: int) -> None:
+    """Nothing is lost nothing doubled and batches are homogeneous."""
     batches = planner.plan(requests, budget)
     planned = [item.fingerprint for batch in batches for item in batch.items]
     assert sorted(planned) == sorted(item.fingerprint for item in requests)
@@ -83,7 +97,7 @@ def test_nothing_is_lost_nothing_doubled_and_batches_are_homogeneous(requests, b
         assert len({type(item.request) for item in batch.items}) == 1
 
 
-def padded(items):
+def padded(items: Sequence[Encoded]) -> int:
     """Return rows times the longest row, counted in the slow and plain way."""
     lengths = []
     for item in items:
@@ -96,7 +110,8 @@ def padded(items):
 
 @settings(deadline=None)
 @given(REQUESTS, st.integers(1, 60))
-def test_the_budget_is_kept_and_used(requests, budget):
+def test_the_budget_is_kept_and_used(requests: list[Encoded], budget: int) -> None:
+    """The budget is kept and used."""
     batches = planner.plan(requests, budget)
     for batch in batches:
         assert batch.padded_tokens == padded(batch.items)
@@ -108,13 +123,17 @@ def test_the_budget_is_kept_and_used(requests, budget):
 
 @settings(deadline=None)
 @given(REQUESTS, st.integers(1, 60), st.randoms(use_true_random=False))
-def test_the_plan_does_not_hang_on_the_order_of_asking(requests, budget, shuffler):
+def test_the_plan_does_not_hang_on_the_order_of_asking(
+    requests: list[Encoded], budget: int, shuffler: random.Random
+) -> None:
+    """The plan does not hang on the order of asking."""
     shuffled = list(requests)
     shuffler.shuffle(shuffled)
     assert planner.plan(shuffled, budget) == planner.plan(requests, budget)
 
 
-def test_the_widest_batch_comes_first():
+def test_the_widest_batch_comes_first() -> None:
+    """The widest batch comes first."""
     requests = [generated(range(length)) for length in range(1, 30)]
     random.Random(1).shuffle(requests)
     widths = [len(batch.items[0].prompt_ids) for batch in planner.plan(requests, 100)]
@@ -122,7 +141,8 @@ def test_the_widest_batch_comes_first():
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 7])
-def test_halves_are_the_whole_and_neither_is_empty(count):
+def test_halves_are_the_whole_and_neither_is_empty(count: int) -> None:
+    """Halves are the whole and neither is empty."""
     [batch] = planner.plan([generated((1, index)) for index in range(count)], 10_000)
     first, second = batch.halves()
     assert first.items + second.items == batch.items
@@ -131,12 +151,14 @@ def test_halves_are_the_whole_and_neither_is_empty(count):
     assert second.items
 
 
-def test_nothing_is_planned_for_nothing():
+def test_nothing_is_planned_for_nothing() -> None:
+    """Nothing is planned for nothing."""
     assert planner.plan([], 10) == ()
     assert planner.cost(0, []) == planner.Cost()
 
 
-def test_a_large_plan_looks_at_each_request_a_few_times_only(monkeypatch):
+def test_a_large_plan_looks_at_each_request_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large plan looks at each request a few times only."""
     # Quadratic work here is felt first by those with the largest devices, whose batches hold thousands of requests.
     seen = []
     true_rows = planner.rows

@@ -24,11 +24,11 @@ class Entry:
     value: str = "package.module"
 
 
-def outside(monkeypatch, *entries):
+def outside(monkeypatch: pytest.MonkeyPatch, *entries: Entry) -> list[str]:
     """Pretend that packages with these entry points are installed; return the groups asked for."""
     groups = []
 
-    def entry_points(*, group):
+    def entry_points(*, group: str) -> tuple[Entry, ...]:
         groups.append(group)
         return entries
 
@@ -36,19 +36,21 @@ def outside(monkeypatch, *entries):
     return groups
 
 
-def test_a_registered_extension_is_found(monkeypatch):
+def test_a_registered_extension_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registered extension is found."""
     outside(monkeypatch)
     checks = Registry("check")
 
     @checks.register("rate")
-    def rate():
+    def rate() -> None:
         """Do nothing."""
 
     assert checks.get("rate") is rate
     assert checks.names() == ("rate",)
 
 
-def test_a_name_is_taken_once(monkeypatch):
+def test_a_name_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name is taken once."""
     outside(monkeypatch)
     checks = Registry("check")
     checks.register("rate")("first")
@@ -58,7 +60,8 @@ def test_a_name_is_taken_once(monkeypatch):
     assert checks.get("rate") == "first"
 
 
-def test_an_unknown_name_gets_the_nearest(monkeypatch):
+def test_an_unknown_name_gets_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unknown name gets the nearest."""
     outside(monkeypatch)
     checks = Registry("check")
     checks.register("cue_shift")("x")
@@ -68,7 +71,8 @@ def test_an_unknown_name_gets_the_nearest(monkeypatch):
         Registry("engine").get("x")
 
 
-def test_outside_packages_are_looked_up_once_in_the_group_of_their_kind(monkeypatch):
+def test_outside_packages_are_looked_up_once_in_the_group_of_their_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside packages are looked up once in the group of their kind."""
     checks = Registry("check")
     groups = outside(monkeypatch, Entry(lambda: checks.register("theirs")("brought")))
     assert checks.get("theirs") == "brought"
@@ -76,8 +80,10 @@ def test_outside_packages_are_looked_up_once_in_the_group_of_their_kind(monkeypa
     assert groups == ["tells.check"]
 
 
-def test_an_outside_package_that_cannot_be_imported_is_named_each_time(monkeypatch):
-    def load():
+def test_an_outside_package_that_cannot_be_imported_is_named_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An outside package that cannot be imported is named each time."""
+
+    def load() -> None:
         msg = "no module named x"
         raise ImportError(msg)
 

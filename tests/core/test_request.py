@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -25,18 +26,24 @@ from harness.request import (
 )
 from tests.core.strategies import COMPLETIONS, FAILURE, REQUEST, RESPONSE, SCORES
 
+if TYPE_CHECKING:
+    from harness.request import Request, Response
+
+
 USER = (Message("user", "Is water wet?"),)
 
 
 @settings(deadline=None)
 @given(REQUEST)
-def test_requests_come_back_from_json(request):
+def test_requests_come_back_from_json(request: Request) -> None:
+    """Requests come back from JSON."""
     assert request_from_json(json.loads(json.dumps(request_to_json(request)))) == request
 
 
 @settings(deadline=None)
 @given(RESPONSE)
-def test_responses_come_back_from_json(response):
+def test_responses_come_back_from_json(response: Response) -> None:
+    """Responses come back from JSON."""
     back = response_from_json(json.loads(json.dumps(response_to_json(response))))
     assert back == response
     assert type(back) is type(response)
@@ -44,23 +51,27 @@ def test_responses_come_back_from_json(response):
 
 @settings(deadline=None)
 @given(FAILURE, SCORES | COMPLETIONS)
-def test_a_failure_is_never_an_answer(failure, answer):
+def test_a_failure_is_never_an_answer(failure: Failure, answer: Any) -> None:
+    """A failure is never an answer."""
     assert failure != answer
     assert response_to_json(failure)["kind"] != response_to_json(answer)["kind"]
 
 
-def test_a_failure_equals_no_empty_answer_and_is_true():
+def test_a_failure_equals_no_empty_answer_and_is_true() -> None:
+    """A failure equals no empty answer and is true."""
     for empty in (Scores(continuations=()), Completions(completions=()), None, "", False):
         assert Failure("", "") != empty
     assert Failure("", "")  # `response or default` must not lose it
 
 
-def test_messages_are_positional():
+def test_messages_are_positional() -> None:
+    """Messages are positional."""
     assert Message("user", "hello") == Message(role="user", content="hello")
 
 
 @pytest.mark.parametrize("arguments", [("tool", "x"), ("", "x"), ("user", None), ("user", 3)])
-def test_messages_refuse_unknown_roles_and_what_is_no_text(arguments):
+def test_messages_refuse_unknown_roles_and_what_is_no_text(arguments: Any) -> None:
+    """Messages refuse unknown roles and what is no text."""
     with pytest.raises(UsageError):
         Message(*arguments)
 
@@ -91,18 +102,21 @@ def test_messages_refuse_unknown_roles_and_what_is_no_text(arguments):
         {"seed": 0.5},
     ],
 )
-def test_generate_refuses_nonsense(changed):
+def test_generate_refuses_nonsense(changed: dict[str, Any]) -> None:
+    """Generate refuses nonsense."""
     with pytest.raises(UsageError):
         Generate(**{"messages": USER, "max_tokens": 4, **changed})
 
 
 @pytest.mark.parametrize("continuations", [(), ("",), (" Yes", ""), (" Yes", " Yes"), " Yes", (None,)])
-def test_loglikelihood_refuses_what_cannot_be_scored(continuations):
+def test_loglikelihood_refuses_what_cannot_be_scored(continuations: Any) -> None:
+    """Loglikelihood refuses what cannot be scored."""
     with pytest.raises(UsageError):
         Loglikelihood(messages=USER, continuations=continuations)
 
 
-def test_equal_requests_are_alike_to_the_last_digit():
+def test_equal_requests_are_alike_to_the_last_digit() -> None:
+    """Equal requests are alike to the last digit."""
     # They share one answer, so they must have one fingerprint, whoever wrote 0 and whoever wrote 0.0.
     written = Generate(messages=list(USER), max_tokens=4, temperature=0, top_p=1, stop=["\n"])
     plain = Generate(messages=USER, max_tokens=4, temperature=-0.0, top_p=1.0, stop=("\n",))
@@ -110,24 +124,28 @@ def test_equal_requests_are_alike_to_the_last_digit():
     assert hash(written) == hash(plain)
 
 
-def test_a_logprob_is_the_exact_sum_of_its_tokens():
+def test_a_logprob_is_the_exact_sum_of_its_tokens() -> None:
+    """A logprob is the exact sum of its tokens."""
     scored = ScoredContinuation(text="x", token_ids=(1,) * 10, token_logprobs=(-0.1,) * 10)
     assert scored.logprob == -1.0
 
 
 @pytest.mark.parametrize("data", [{}, {"kind": "scores"}, {"kind": "telepathy"}, {"kind": "completions", "prompt": ""}])
-def test_responses_that_nobody_wrote_are_refused(data):
+def test_responses_that_nobody_wrote_are_refused(data: Any) -> None:
+    """Responses that nobody wrote are refused."""
     with pytest.raises((KeyError, TypeError)):
         response_from_json(data)
 
 
 @pytest.mark.parametrize("kind", ["telepathy", "", None])
-def test_requests_that_nobody_wrote_are_refused(kind):
+def test_requests_that_nobody_wrote_are_refused(kind: Any) -> None:
+    """Requests that nobody wrote are refused."""
     with pytest.raises((KeyError, TypeError)):
         request_from_json({"kind": kind, "messages": "x"})
 
 
-def test_the_public_names_are_exactly_those_in_all():
+def test_the_public_names_are_exactly_those_in_all() -> None:
+    """The public names are exactly those in all."""
     public = {name for name, value in vars(harness).items() if getattr(value, "__module__", "") == "harness.request"}
     assert public | {"open_engine"} == set(harness.__all__)
     assert all(getattr(harness, name) for name in harness.__all__)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import shlex
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,16 +18,25 @@ from harness.session import Run, RunOptions, Ticket, model_facts, now, versions
 from harness.verdict import Bound, CheckResult, Measurement, Verdict
 from tests.factory import make_case, make_family, make_suite
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from harness.case import Suite
+    from harness.measures.base import Evidence
+    from harness.record import ItemRecord
+
+
 PLAIN = Condition(name="plain", values={})
 BOUND = Bound(op="at_most", value=0.1, unit="share", confidence=0.95)
 GOOD = {"default": {"text": "Paris", "logprobs": {"Paris": -0.1, "London": -3.0}}}
 
 
 @pytest.fixture
-def spec(tmp_path):
+def spec(tmp_path: Path) -> Callable[..., str]:
     """Write a scripted model; return how to name it."""
 
-    def write(name, script):
+    def write(name: str, script: Any) -> Any:
         path = tmp_path / f"{name}.json"
         path.write_text(json.dumps({"name": name, **script}))
         return f"scripted:{path}"
@@ -34,7 +44,7 @@ def spec(tmp_path):
     return write
 
 
-def suite_of(items=6, **changes):
+def suite_of(items: int = 6, **changes: Any) -> Suite:
     """Return a suite with a text case and a logit case."""
     cases = [
         make_case("rate", {}, ["plain", "cue"], text=True, id="says"),
@@ -43,7 +53,7 @@ def suite_of(items=6, **changes):
     return make_suite(cases, items=items, conditions=[PLAIN, make_family("cue", 2)], **changes)
 
 
-def tickets_of(suite, spec):
+def tickets_of(suite: Suite, spec: str) -> list[Ticket]:
     """Return one ticket per case."""
     return [
         Ticket(node_id=f"{suite.path}::{case.id}[{spec}]", suite=suite, case=case, spec=spec) for case in suite.cases
@@ -51,7 +61,7 @@ def tickets_of(suite, spec):
 
 
 @contextlib.contextmanager
-def running(*models, **changes):
+def running(*models: str, **changes: Any) -> Iterator[Run]:
     """Open a run; close it afterwards."""
     run = Run(RunOptions(models=models, **changes))
     try:
@@ -61,11 +71,11 @@ def running(*models, **changes):
 
 
 @pytest.fixture
-def verdict(monkeypatch):
+def verdict(monkeypatch: pytest.MonkeyPatch) -> list[Evidence]:
     """Let every check say PASS, and keep the evidence it was given."""
     seen = []
 
-    def run_check(evidence):
+    def run_check(evidence: Evidence) -> CheckResult:
         seen.append(evidence)
         measured = Measurement(name="rate", value=0.0, unit="share", n=6, low=0.0, high=0.05)
         telling = tuple(row.id for row in evidence.transcript.rows[:2])
@@ -75,7 +85,8 @@ def verdict(monkeypatch):
     return seen
 
 
-def test_a_settled_item_gets_the_verdict_of_its_check(spec, verdict):
+def test_a_settled_item_gets_the_verdict_of_its_check(spec: Callable[..., str], verdict: list[Evidence]) -> None:
+    """A settled item gets the verdict of its check."""
     suite, model = suite_of(), spec("good", GOOD)
     with running(model) as run:
         says, thinks = tickets_of(suite, model)
@@ -89,7 +100,8 @@ def test_a_settled_item_gets_the_verdict_of_its_check(spec, verdict):
         assert (says.measures, thinks.measures) == ("behaviour", "logits")
 
 
-def test_what_was_settled_is_not_asked_again(spec, verdict):
+def test_what_was_settled_is_not_asked_again(spec: Callable[..., str], verdict: list[Evidence]) -> None:
+    """What was settled is not asked again."""
     suite, model = suite_of(), spec("good", GOOD)
     with running(model) as run:
         run.settle(tickets_of(suite, model))
@@ -100,7 +112,8 @@ def test_what_was_settled_is_not_asked_again(spec, verdict):
     assert verdict
 
 
-def test_an_item_that_was_never_settled_is_invalid(spec, verdict):
+def test_an_item_that_was_never_settled_is_invalid(spec: Callable[..., str], verdict: list[Evidence]) -> None:
+    """An item that was never settled is invalid."""
     suite, model = suite_of(), spec("good", GOOD)
     with running(model) as run:
         item = run.outcome(tickets_of(suite, model)[0])
@@ -110,9 +123,11 @@ def test_an_item_that_was_never_settled_is_invalid(spec, verdict):
     assert verdict == []
 
 
-@pytest.mark.parametrize("missing", ["scripted:/nowhere/at-all.yaml"])
-def test_an_engine_that_cannot_be_opened_makes_its_items_invalid_and_no_others(missing, spec, verdict):
-    suite, good = suite_of(), spec("good", GOOD)
+def test_an_engine_that_cannot_be_opened_makes_its_items_invalid_and_no_others(
+    spec: Callable[..., str], verdict: list[Evidence]
+) -> None:
+    """An engine that cannot be opened makes its items invalid and no others."""
+    suite, good, missing = suite_of(), spec("good", GOOD), "scripted:/nowhere/at-all.yaml"
     with running(missing, good) as run:
         lost, fine = tickets_of(suite, missing), tickets_of(suite, good)
         run.settle([*lost, *fine])
@@ -125,8 +140,12 @@ def test_an_engine_that_cannot_be_opened_makes_its_items_invalid_and_no_others(m
         assert list(run.facts()["models"]) == [good]
 
 
-def test_an_opener_that_breaks_is_a_failure_of_the_model(monkeypatch, verdict):
-    def broken(spec, options):
+def test_an_opener_that_breaks_is_a_failure_of_the_model(
+    monkeypatch: pytest.MonkeyPatch, verdict: list[Evidence]
+) -> None:
+    """An opener that breaks is a failure of the model."""
+
+    def broken(spec: str, options: Any) -> None:
         del spec, options
         msg = "odd"
         raise ZeroDivisionError(msg)
@@ -139,7 +158,10 @@ def test_an_opener_that_breaks_is_a_failure_of_the_model(monkeypatch, verdict):
     assert verdict == []
 
 
-def test_a_store_that_cannot_be_opened_makes_items_invalid(spec, tmp_path, verdict):
+def test_a_store_that_cannot_be_opened_makes_items_invalid(
+    spec: Callable[..., str], tmp_path: Path, verdict: list[Evidence]
+) -> None:
+    """A store that cannot be opened makes items invalid."""
     model = spec("good", GOOD)
     with running(model, store=tmp_path) as run:
         ticket = tickets_of(suite_of(), model)[0]
@@ -153,8 +175,12 @@ def test_a_store_that_cannot_be_opened_makes_items_invalid(spec, tmp_path, verdi
 @pytest.mark.parametrize(
     "error", [MeasureError("too few"), ZeroDivisionError("odd"), KeyError("x"), StoreError("gone")]
 )
-def test_a_check_that_raises_is_invalid(error, spec, monkeypatch):
-    def run_check(evidence):
+def test_a_check_that_raises_is_invalid(
+    error: Exception, spec: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check that raises is invalid."""
+
+    def run_check(evidence: Evidence) -> CheckResult:
         del evidence
         raise error
 
@@ -169,7 +195,10 @@ def test_a_check_that_raises_is_invalid(error, spec, monkeypatch):
 
 
 @pytest.mark.parametrize("result", [None, "PASS", 0])
-def test_a_check_that_returns_no_result_is_invalid(result, spec, monkeypatch):
+def test_a_check_that_returns_no_result_is_invalid(
+    result: Any, spec: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check that returns no result is invalid."""
     monkeypatch.setattr(checks, "run_check", lambda _evidence: result)
     model = spec("good", GOOD)
     with running(model) as run:
@@ -178,39 +207,50 @@ def test_a_check_that_returns_no_result_is_invalid(result, spec, monkeypatch):
         assert run.outcome(ticket).verdict is Verdict.INVALID
 
 
+SAYS = {"of": {"contains": "London"}, "in": "plain", "at_most": 0.1, "confidence": 0.95}
+THINKS = {"in": "cue", "reference": "plain", "at_most": 1.5, "unit": "nats", "confidence": 0.95}
+
+
+def judged(script: Any, number: int, options: Any, spec: Callable[..., str]) -> ItemRecord:
+    """Return the item of one case under its true check."""
+    suite = suite_of(items=40)
+    case = suite.cases[number]
+    case = dataclasses.replace(case, check=dataclasses.replace(case.check, options=options))
+    model = spec("model", script)
+    with running(model) as run:
+        ticket = Ticket(node_id="n", suite=suite, case=case, spec=model)
+        run.settle([ticket])
+        return run.outcome(ticket)
+
+
+@pytest.mark.parametrize(("number", "options"), [(0, SAYS), (1, THINKS)])
+def test_a_sound_model_passes_the_true_checks(number: int, options: Any, spec: Callable[..., str]) -> None:
+    """A sound model passes the true checks."""
+    assert judged(GOOD, number, options, spec).verdict is Verdict.PASS
+
+
 @pytest.mark.parametrize(
-    "script",
+    ("default", "number", "options"),
     [
-        {"default": {"fail": "boom"}},
-        {"default": {"text": "", "logprob": -1.0}},
-        {"default": {"text": "Paris and so on", "finish": "length"}},
-        {"default": {"text": "Paris", "logprob": 3.0}},
+        ({"fail": "boom"}, 0, SAYS),
+        ({"text": ""}, 0, SAYS),
+        ({"text": "Paris and so on", "finish": "length"}, 0, SAYS),
+        ({"fail": "boom"}, 1, THINKS),
+        ({"logprob": 3.0}, 1, THINKS),
+        ({"logprob": float("nan")}, 1, THINKS),
     ],
 )
-def test_answers_that_are_none_are_never_green(script, spec):
-    # With the true checks: errors, silence, cuts and impossible numbers.
-    suite = suite_of(items=40)
-    says = dataclasses.replace(
-        suite.cases[0],
-        check=dataclasses.replace(
-            suite.cases[0].check,
-            options={"of": {"contains": "London"}, "in": "plain", "at_most": 0.1, "confidence": 0.95},
-        ),
-        conditions=("plain",),
-    )
-    model = spec("bad", script)
-    with running(model) as run:
-        ticket = Ticket(node_id="n", suite=suite, case=says, spec=model)
-        run.settle([ticket])
-        item = run.outcome(ticket)
-    if script["default"].get("logprob") == 3.0:  # the text is fine, only its log-likelihoods are not
-        assert item.verdict is Verdict.PASS
-    else:
-        assert item.verdict is Verdict.INVALID
-        assert item.cause
+def test_errors_silence_cuts_and_impossible_numbers_are_invalid(
+    default: dict[str, Any], number: int, options: Any, spec: Callable[..., str]
+) -> None:
+    """Errors silence cuts and impossible numbers are invalid."""
+    item = judged({"default": default}, number, options, spec)
+    assert item.verdict is Verdict.INVALID
+    assert item.cause
 
 
-def test_a_script_that_breaks_says_why(spec, verdict):
+def test_a_script_that_breaks_says_why(spec: Callable[..., str], verdict: list[Evidence]) -> None:
+    """A script that breaks says why."""
     suite = suite_of()
     broken = dataclasses.replace(
         suite.cases[0], turns=(dataclasses.replace(suite.cases[0].turns[0], template="{{ gone }}"),)
@@ -230,7 +270,8 @@ def test_a_script_that_breaks_says_why(spec, verdict):
 # --- twins
 
 
-def test_the_twin_is_asked_what_the_model_was_asked(spec, verdict):
+def test_the_twin_is_asked_what_the_model_was_asked(spec: Callable[..., str], verdict: list[Evidence]) -> None:
+    """The twin is asked what the model was asked."""
     known = [{"when": f"Question {n},", "text": "Paris", "logprobs": {"Paris": -0.1}} for n in (1, 4)]
     model = spec("mine", {"rules": known, "default": {"text": "London", "logprobs": {"London": -0.1}}})
     twin = spec("twin", {"default": {"text": "nothing"}})
@@ -247,7 +288,10 @@ def test_the_twin_is_asked_what_the_model_was_asked(spec, verdict):
     assert evidence.twin.knowledge_rows == ()
 
 
-def test_a_twin_that_cannot_be_opened_does_not_stop_the_model(spec, verdict):
+def test_a_twin_that_cannot_be_opened_does_not_stop_the_model(
+    spec: Callable[..., str], verdict: list[Evidence]
+) -> None:
+    """A twin that cannot be opened does not stop the model."""
     model = spec("mine", GOOD)
     with running(model, twin="scripted:/nowhere/at-all.yaml") as run:
         ticket = tickets_of(suite_of(), model)[0]
@@ -256,7 +300,8 @@ def test_a_twin_that_cannot_be_opened_does_not_stop_the_model(spec, verdict):
     assert verdict[0].twin is None
 
 
-def test_no_twin_is_asked_for_an_item_that_failed(spec, verdict):
+def test_no_twin_is_asked_for_an_item_that_failed(spec: Callable[..., str], verdict: list[Evidence]) -> None:
+    """No twin is asked for an item that failed."""
     twin = spec("twin", GOOD)
     with running("scripted:/nowhere/at-all.yaml", twin=twin) as run:
         ticket = tickets_of(suite_of(), "scripted:/nowhere/at-all.yaml")[0]
@@ -269,7 +314,8 @@ def test_no_twin_is_asked_for_an_item_that_failed(spec, verdict):
 # --- what else a run tells
 
 
-def test_the_same_item_has_the_same_seed_and_another_another(spec, verdict):
+def test_the_same_item_has_the_same_seed_and_another_another(spec: Callable[..., str], verdict: list[Evidence]) -> None:
+    """The same item has the same seed and another another."""
     model = spec("good", GOOD)
     seeds = []
     for run_seed in (0, 0, 1):
@@ -283,7 +329,8 @@ def test_the_same_item_has_the_same_seed_and_another_another(spec, verdict):
     assert len({*seeds[0], *seeds[2]}) == 4
 
 
-def test_the_rerun_command_names_what_differs_from_the_defaults():
+def test_the_rerun_command_names_what_differs_from_the_defaults() -> None:
+    """The rerun command names what differs from the defaults."""
     ticket = Ticket(node_id="evals/a b.eval.yaml::s::c[m x]", suite=suite_of(), case=suite_of().cases[0], spec="m x")
     assert shlex.split(Run(RunOptions(models=("m x",))).rerun(ticket)) == ["pytest", ticket.node_id, "--model", "m x"]
     wanted = RunOptions(models=("m",), twin="t", device="cpu", dtype="bfloat16", seed=3, full=True)
@@ -293,7 +340,8 @@ def test_the_rerun_command_names_what_differs_from_the_defaults():
     ]  # fmt: skip
 
 
-def test_cost_asks_nothing_and_counts_per_model(spec):
+def test_cost_asks_nothing_and_counts_per_model(spec: Callable[..., str]) -> None:
+    """Cost asks nothing and counts per model."""
     suite, model = suite_of(screen=Screen(condition="plain", min_items=1)), spec("good", GOOD)
     with running(model) as run:
         costs = run.cost(iter(tickets_of(suite, model)))
@@ -304,7 +352,8 @@ def test_cost_asks_nothing_and_counts_per_model(spec):
         assert costs[model].tokens == run.facts()["counts"]["tokens"]
 
 
-def test_facts_are_json_and_name_the_model_even_if_it_broke(spec):
+def test_facts_are_json_and_name_the_model_even_if_it_broke(spec: Callable[..., str]) -> None:
+    """Facts are JSON and name the model even if it broke."""
     model = spec("good", GOOD)
     with running(model) as run:
         run.settle(tickets_of(suite_of(), model))
@@ -314,7 +363,7 @@ def test_facts_are_json_and_name_the_model_even_if_it_broke(spec):
 
     class Broken:
         @property
-        def engine(self):
+        def engine(self) -> None:
             msg = "gone"
             raise OSError(msg)
 
@@ -323,7 +372,8 @@ def test_facts_are_json_and_name_the_model_even_if_it_broke(spec):
         assert run.facts()["counts"] == {}
 
 
-def test_a_floor_and_screen_are_recorded_with_all_candidates(spec, verdict):
+def test_a_floor_and_screen_are_recorded_with_all_candidates(spec: Callable[..., str], verdict: list[Evidence]) -> None:
+    """A floor and screen are recorded with all candidates."""
     model = spec("good", GOOD)
     suite = suite_of(
         floor=Floor(accuracy_at_least=0.5, condition="plain"), screen=Screen(condition="plain", min_items=3)
@@ -337,7 +387,10 @@ def test_a_floor_and_screen_are_recorded_with_all_candidates(spec, verdict):
     assert verdict
 
 
-def test_a_case_that_came_to_nothing_shows_its_failures(spec, monkeypatch):
+def test_a_case_that_came_to_nothing_shows_its_failures(
+    spec: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A case that came to nothing shows its failures."""
     invalid = CheckResult(verdict=Verdict.INVALID, bound=BOUND, reference="x", cause="not one answer")
     monkeypatch.setattr(checks, "run_check", lambda _evidence: invalid)
     model = spec("bad", {"default": {"fail": "boom"}})
@@ -351,7 +404,8 @@ def test_a_case_that_came_to_nothing_shows_its_failures(spec, monkeypatch):
     assert all("boom" in exchange.failure for exchange in item.exchanges)
 
 
-def test_closing_frees_models_and_store(spec, tmp_path, verdict):
+def test_closing_frees_models_and_store(spec: Callable[..., str], tmp_path: Path, verdict: list[Evidence]) -> None:
+    """Closing frees models and store."""
     model = spec("good", GOOD)
     run = Run(RunOptions(models=(model,), store=tmp_path / "s.sqlite"))
     run.settle(tickets_of(suite_of(), model))
@@ -362,20 +416,26 @@ def test_closing_frees_models_and_store(spec, tmp_path, verdict):
     assert verdict == []
 
 
-def test_versions_name_what_is_absent_too():
+def test_versions_name_what_is_absent_too() -> None:
+    """Versions name what is absent too."""
     assert set(versions()) >= {"python", "torch", "transformers", "pytest"}
     assert versions()["pytest"] == pytest.__version__
 
 
-def test_times_carry_their_offset():
+def test_times_carry_their_offset() -> None:
+    """Times carry their offset."""
     assert now().endswith("+00:00")
 
 
-def test_run_ids_differ():
+def test_run_ids_differ() -> None:
+    """Run ids differ."""
     assert RunOptions(models=()).run_id != RunOptions(models=()).run_id
 
 
-def test_a_failure_of_an_unknown_kind_is_still_told(spec, verdict, monkeypatch):
+def test_a_failure_of_an_unknown_kind_is_still_told(
+    spec: Callable[..., str], verdict: list[Evidence], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure of an unknown kind is still told."""
     model = spec("good", GOOD)
     with running(model) as run:
         ticket = tickets_of(suite_of(), model)[0]

@@ -47,6 +47,11 @@ def _edit(old: str, new: str) -> str:
     return "\n".join([*minus, *plus])
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write the page."""
     with tempfile.TemporaryDirectory() as folder:
         PAGE.write_text(page(build(Path(folder) / "root")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

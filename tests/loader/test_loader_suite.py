@@ -170,7 +170,7 @@ def test_loading_depends_on_neither_cwd_nor_process(
     )
     run = [sys.executable, "-c", code, str(shared_root)]
     environment = {"PYTHONPATH": str(DOCS.parent), "PYTHONHASHSEED": "12"}
-    other = subprocess.run(run, capture_output=True, check=True, cwd=tmp_path, env=environment)  # noqa: S603
+    other = subprocess.run(run, capture_output=True, check=True, cwd=tmp_path, env=environment)
 
     assert made == again == relative == pickle.loads(other.stdout)  # noqa: S301 - written two lines above
 

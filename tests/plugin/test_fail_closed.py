@@ -213,7 +213,7 @@ def test_what_was_answered_before_a_kill_is_kept(project: Project) -> None:
     command += ["--model", "scripted:honest.script.yaml"]
     environment = {**os.environ, "PYTHONPATH": str(project.root)}
     store = project.root / ".tells" / "store.sqlite"
-    process = subprocess.Popen(command, cwd=project.root, env=environment)  # noqa: S603 - our own command
+    process = subprocess.Popen(command, cwd=project.root, env=environment)
     for _ in range(600):
         time.sleep(0.05)
         if store.exists() and sum(Store(store).info()["answers"].values()) >= 5:
