@@ -223,7 +223,7 @@ class Broker:
                 self._count(batch, answers)
         finally:
             self.progress.stop()
-        self._remember_rate(identity)
+        self._remember(identity)
 
     def _run(self, batch: Batch) -> dict[str, Response]:
         """Answer one batch, by fingerprint; halve it when it raises."""
@@ -259,14 +259,26 @@ class Broker:
         self.tally.failures += sum(isinstance(answer, Failure) for answer in answers.values())
         self.progress.advance(len(batch.items), tokens)
 
-    def _remember_rate(self, identity: Identity) -> None:
+    def _remember(self, identity: Identity) -> None:
+        """Keep the speed, for plans, and what the engine said of itself, for runs that find all answers stored."""
+        if not self.store:
+            return
         enough = 2000  # tokens; fewer say more about start-up than about speed
-        # A batch that fails fails fast, and would pass for speed.
-        if self.store and not self.tally.failures and self.tally.seconds > 0 and self.tally.tokens >= enough:
-            with contextlib.suppress(StoreError):
-                self.store.remember(
-                    f"rate/{identity.digest}/{identity.numerics}", self.tally.tokens / self.tally.seconds
-                )
+        with contextlib.suppress(StoreError):
+            self.store.remember(about(identity), {"notes": [*self.engine.notes], "tolerance": self.engine.tolerance})
+            # A batch that fails fails fast, and would pass for speed.
+            if not self.tally.failures and self.tally.seconds > 0 and self.tally.tokens >= enough:
+                self.store.remember(speed(identity), self.tally.tokens / self.tally.seconds)
+
+
+def speed(identity: Identity) -> str:
+    """Return the name under which the store remembers tokens per second of a model on this machine."""
+    return f"rate/{identity.digest}/{identity.numerics}"
+
+
+def about(identity: Identity) -> str:
+    """Return the name under which the store remembers notes and tolerance of the engine that answered."""
+    return f"engine/{identity.digest}/{identity.numerics}"
 
 
 def _requests(asked: Sequence[Request]) -> Sequence[Request]:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from harness import exchange, record
-from harness.broker import Broker, Quiet
+from harness.broker import Broker, Quiet, about, speed
 from harness.canonical import derive_seed
 from harness.engines import open_spec
 from harness.engines.base import EngineOptions
@@ -133,7 +133,7 @@ class Run:
         """Return tokens per second of this model on this machine: remembered, else a declared guess."""
         broker = self._broker(spec)
         identity = broker.engine.identity
-        known = broker.store.fact(f"rate/{identity.digest}/{identity.numerics}") if broker.store else None
+        known = broker.store.fact(speed(identity)) if broker.store else None
         return float(known or TOKENS_PER_SECOND)
 
     def facts(self) -> dict[str, Any]:
@@ -287,12 +287,18 @@ def _screening(transcript: Transcript | None) -> record.ScreeningRecord | None:
 
 
 def model_facts(broker: Broker) -> dict[str, Any]:
-    """Return identity, notes and tolerance of a model as JSON data; of one that cannot be opened, the reason."""
+    """Return identity, notes and tolerance of a model as JSON data; of one that cannot be opened, the reason.
+
+    Where every answer was stored, notes and tolerance are those of the run that asked.
+    """
     try:
         engine = broker.engine
-        return {"identity": engine.identity.to_json(), "notes": list(engine.notes), "tolerance": engine.tolerance}
+        identity = engine.identity
+        stored = broker.store.fact(about(identity)) if broker.store and engine.tolerance is None else None
     except Exception as error:  # noqa: BLE001 - the record must be written all the same
         return {"error": f"{type(error).__name__}: {error}"}
+    said = stored or {"notes": list(engine.notes), "tolerance": engine.tolerance}
+    return {"identity": identity.to_json(), **said}
 
 
 def versions() -> dict[str, str]:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 
 RUN = "run-1"
+FAULT = StoreError("disk")
 
 
 def reply(request: Request, prompt: str) -> dict[str, Any]:
@@ -57,7 +59,8 @@ def script_of(*rounds: list[Request]) -> Generator[list[Request], list[Response]
     """Yield each round and return everything that came back."""
     got = []
     for requests in rounds:
-        got.append((yield list(requests)))
+        answers = yield list(requests)
+        got.append(answers)
     return got
 
 
@@ -477,7 +480,7 @@ def test_what_another_process_answered_meanwhile_is_not_asked(store: Store, monk
 class Faulty:
     """A store that works as another does, but for the N-th call of one method."""
 
-    def __init__(self, store: Any, name: str, number: int, error: Exception = StoreError("disk")) -> None:
+    def __init__(self, store: Any, name: str, number: int, error: Exception = FAULT) -> None:
         """Count from 1; number 0 never fails."""
         self.store, self.name, self.left, self.error = store, name, number, error
 
@@ -548,6 +551,7 @@ def test_progress_is_stopped_when_interrupted() -> None:
 
     class Interrupted(ScriptedEngine):
         def run(self, batch: Sequence[Encoded]) -> list[Answer]:
+            self.batches.append(len(batch))
             raise KeyboardInterrupt
 
     log = Log()
@@ -608,7 +612,7 @@ FOLLOW_UP = [ask("g"), ask("a"), score("h")]
 class Flaky(ScriptedEngine):
     """An engine whose N-th call of one method raises."""
 
-    def __init__(self, name: str = "", number: int = 0, error: Exception = RuntimeError("fault")) -> None:
+    def __init__(self, name: str = "", number: int = 0, error: Exception = FAULT) -> None:
         """Count from 1; number 0 never fails."""
         super().__init__(reply, batch_tokens=20)
         self.flaw = [name, number, error]
@@ -651,17 +655,33 @@ def invented(done: Any, true: Any) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("error", [RuntimeError("fault"), StoreError("disk"), ModelError("gone"), MemoryError()])
-@pytest.mark.parametrize("method", ["engine.encode", "engine.run", "store.get", "store.put", "store.owner"])
+@pytest.mark.parametrize(
+    ("method", "error"),
+    [
+        ("engine.encode", RuntimeError("fault")),
+        ("engine.encode", ModelError("gone")),
+        ("engine.run", RuntimeError("fault")),
+        ("engine.run", ModelError("gone")),
+        ("engine.run", MemoryError()),
+        ("store.get", FAULT),
+        ("store.get", RuntimeError("fault")),
+        ("store.put", FAULT),
+        ("store.put", RuntimeError("fault")),
+        ("store.owner", FAULT),
+    ],
+)
 def test_the_nth_call_fails_and_nothing_is_invented_or_lost(method: str, error: Exception, tmp_path: Path) -> None:
     """The nth call fails and nothing is invented or lost."""
     where, name = method.split(".")
     true = truth()
+    empty = tmp_path / "empty.sqlite"
+    Store(empty).close()
     number, hurt = 0, True
     while hurt:
         number += 1
-        path = tmp_path / f"{number}.sqlite"
+        path = shutil.copy(empty, tmp_path / f"{number}.sqlite")
         with contextlib.closing(Store(path)) as store:
+            store._db.execute("PRAGMA synchronous=OFF")  # nobody pulls the plug here
             model = Flaky(name, number, error) if where == "engine" else Flaky()
             faulty = Faulty(store, name, number, error) if where == "store" else store
             broker = Broker(model, faulty, "one")

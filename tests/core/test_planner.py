@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import TYPE_CHECKING
 
@@ -116,7 +117,7 @@ def test_the_budget_is_kept_and_used(requests: list[Encoded], budget: int) -> No
     for batch in batches:
         assert batch.padded_tokens == padded(batch.items)
         assert batch.padded_tokens <= budget or len(batch.items) == 1
-    for batch, after in zip(batches, batches[1:], strict=False):
+    for batch, after in itertools.pairwise(batches):
         if type(batch.items[0].request) is type(after.items[0].request):
             assert padded([*batch.items, after.items[0]]) > budget
 
@@ -135,7 +136,7 @@ def test_the_plan_does_not_hang_on_the_order_of_asking(
 def test_the_widest_batch_comes_first() -> None:
     """The widest batch comes first."""
     requests = [generated(range(length)) for length in range(1, 30)]
-    random.Random(1).shuffle(requests)
+    random.Random(1).shuffle(requests)  # noqa: S311 - an order, no secret
     widths = [len(batch.items[0].prompt_ids) for batch in planner.plan(requests, 100)]
     assert widths == sorted(widths, reverse=True)
 

@@ -137,6 +137,7 @@ def test_an_engine_that_cannot_be_opened_makes_its_items_invalid_and_no_others(
             assert item.cause.startswith("usage: --model scripted:/nowhere")
             assert item.model == missing
         assert [run.outcome(ticket).verdict for ticket in fine] == [Verdict.PASS] * 2
+        assert len(verdict) == 2
         assert list(run.facts()["models"]) == [good]
 
 

@@ -346,7 +346,7 @@ def test_a_database_of_another_program_is_left_alone(path: Path) -> None:
 def test_a_store_of_another_format(store: Store, path: Path) -> None:
     """A store of another format."""
     store.remember("format", "tells-store/0")
-    with pytest.raises(StoreError, match="a store of format .*tells-store/0.*expected 'tells-store/1'"):
+    with pytest.raises(StoreError, match=r"a store of format .*tells-store/0.*expected 'tells-store/1'"):
         Store(path)
 
 
@@ -398,21 +398,19 @@ def test_a_table_that_goes_away_is_a_store_error(store: Store) -> None:
 
 # --- processes that die, wait and compete
 
+DYING = """
+store = Store(path)
+put(store, "a", "b")
+put(store, "c")
+store._db.execute("BEGIN IMMEDIATE")
+store._db.execute("INSERT INTO answers VALUES ('half', '', '', '', 1, 0)")
+"""
+
 
 @pytest.mark.parametrize("death", ["os._exit(1)", "os.kill(os.getpid(), 9)"])
 def test_a_killed_writer_loses_nothing_committed(path: Path, death: str) -> None:
     """A killed writer loses nothing committed."""
-    writer = start(
-        f"""
-        store = Store(path)
-        put(store, "a", "b")
-        put(store, "c")
-        store._db.execute("BEGIN IMMEDIATE")
-        store._db.execute("INSERT INTO answers VALUES ('half', '', '', '', 1, 0)")
-        {death}
-        """,
-        path,
-    )
+    writer = start(DYING + death, path)
     assert writer.wait(timeout=60) != 0
     writer.communicate()
     with contextlib.closing(Store(path)) as store:
@@ -438,7 +436,7 @@ OWN = """
 store = Store(path)
 with store.owner():
     print("mine", flush=True)
-    sys.stdin.read() if False else time.sleep(60)
+    time.sleep(60)
 """
 WAIT = """
 store = Store(path)
