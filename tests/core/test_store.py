@@ -252,7 +252,8 @@ def test_failures_stay_within_their_run(store: Store) -> None:
     """Failures stay within their run."""
     keep(store, {"a": Failure("forward", "out of memory"), "b": HELLO}, run="one")
     assert store.get(["a", "b"], "one") == {"a": Failure("forward", "out of memory"), "b": HELLO}
-    assert store.get(["a", "b"], "two") == {"b": HELLO}
+    for other in ("two", "on", "one ", "", "ONE"):
+        assert store.get(["a", "b"], other) == {"b": HELLO}
 
 
 def test_an_answer_outweighs_a_failure_of_the_same_run(store: Store) -> None:

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 from harness.canonical import digest
 from harness.engines.base import EngineOptions
 from harness.engines.transformers import TransformersEngine, gguf_llama, open_transformers, smollm2
-from harness.errors import ModelRefused, ModelUnavailable
+from harness.errors import ModelRefused, ModelUnavailable, SeamError
 from harness.request import Completions, Generate, Loglikelihood, Message, Scores
 from tests.tiny_models import build_tiny
 
@@ -34,7 +34,7 @@ QUESTIONS += [
     for repeats in (1, 2, 3, 5)
 ]
 QUESTIONS += ["Hi", "日本の首都はどこですか。"]
-ANSWERS = ("Yes", "No", " (A)", "Paris, of course.", " 1987")
+ANSWERS = ("Yes", "No", " (A)", "Paris, of course.", "1987")
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +190,10 @@ def test_the_seam_holds_over_real_prompts(real: TransformersEngine) -> None:
             joint = tokenizer(encoded.prompt + text, add_special_tokens=False)["input_ids"]
             assert [*encoded.prompt_ids, *ids] == joint
             assert tokenizer.decode(ids) == text
+    for across in (" 1987", "\n\nNo"):
+        # "\n " and "\n\n" are tokens, and the template ends in "\n".
+        with pytest.raises(SeamError):
+            real.encode(Loglikelihood(messages=(Message("user", "Hi"),), continuations=(across,)))
     assert any("SmolLM, trained by Hugging Face" in note for note in real.notes)
 
 
