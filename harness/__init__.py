@@ -2,14 +2,14 @@
 
 Floors, imports go down only (`tests/test_architecture.py` says so):
 
-    0  errors, canonical, registry, request, verdict
-    1  case, template, graders/, loader/
-    2  transcript, script, planner
+    0  errors, canonical, escape, registry, request, verdict
+    1  case, template, graders/, loader/, engines.base
+    2  transcript, scoring, script, planner
     3  store, engines/
     4  broker
     5  stats, measures/, checks
-    6  record, gate, writers/
-    7  items, plugin, cli
+    6  exchange, record, record_file, gate, writers/
+    7  session, items, progress, reporting, plugin, cli
 """
 
 from __future__ import annotations

@@ -112,7 +112,8 @@ class Broker:
     _answers: dict[str, Response] = field(default_factory=dict)
     """Everything answered in this process, by store key."""
     _encoded: dict[Request, Encoded | Failure] = field(default_factory=dict)
-    _model_failure: Failure | None = None
+    _fatal: Failure | None = None
+    """What makes further asking pointless: a model that cannot be loaded, a store that takes no more."""
 
     def settle(self, scripts: Mapping[str, Script]) -> dict[str, Transcript | Failure]:
         """Advance `scripts` together until each has returned its transcript, or failed."""
@@ -227,15 +228,15 @@ class Broker:
 
     def _run(self, batch: Batch) -> dict[str, Response]:
         """Answer one batch, by fingerprint; halve it when it raises."""
-        if self._model_failure:
-            return {item.fingerprint: self._model_failure for item in batch.items}
+        if self._fatal:
+            return {item.fingerprint: self._fatal for item in batch.items}
         try:
             answers = self.engine.run(batch.items)
             return {item.fingerprint: _sound(item, answer) for item, answer in zip(batch.items, answers, strict=True)}
         except ModelError as error:
             # A model that cannot be loaded cannot be loaded for the next batch either.
-            self._model_failure = failure_of(error, "model")
-            return {item.fingerprint: self._model_failure for item in batch.items}
+            self._fatal = failure_of(error, "model")
+            return {item.fingerprint: self._fatal for item in batch.items}
         except Exception as error:  # noqa: BLE001 - out of memory, a numeric error, a bug: alone it is a failure
             if len(batch.items) == 1:
                 return {batch.items[0].fingerprint: failure_of(error, "forward")}
@@ -248,7 +249,7 @@ class Broker:
                 self.store.put(answers, identity=identity, run=self.run)
             except StoreError as error:
                 # An answer that could not be kept cannot be checked later: the case is not measured.
-                lost = failure_of(error, "store")
+                lost = self._fatal = failure_of(error, "store")
                 answers = {key: answer if isinstance(answer, Failure) else lost for key, answer in answers.items()}
         self._answers.update(answers)
 

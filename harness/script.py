@@ -218,9 +218,10 @@ def _case_rows(suite: Suite, case: Case, items: Sequence[Item], options: ScriptO
 
 def _design(suite: Suite, condition: Condition, items: Sequence[Item], *, full: bool) -> Iterator[Cell]:
     paired = _pair(suite, condition, len(items), full=full)
-    for item, cues in zip(items, paired, strict=True):
+    worded = _phrasings(suite, items, full=full)
+    for item, cues, phrasings in zip(items, paired, worded, strict=True):
         for cue in cues:
-            for phrasing in _phrasings(suite, item, full=full):
+            for phrasing in phrasings:
                 for paraphrase in suite.paraphrases or NOTHING:
                     yield Cell(item=item, condition=condition, phrasing=phrasing, paraphrase=paraphrase, cue=cue)
 
@@ -239,13 +240,19 @@ def _pair(suite: Suite, condition: Condition, items: int, *, full: bool) -> list
     return [tuple(forms[(index * each + step) % len(forms)] for step in range(each)) for index in range(items)]
 
 
-def _phrasings(suite: Suite, item: Item, *, full: bool) -> tuple[Phrasing, ...]:
-    """Return the phrasings an item is asked in: the same in all conditions, spread over items."""
-    known = len(item.phrasings)
-    each = known if full else min(known, suite.pairing.phrasings)
-    # Starting from the item's own name keeps its rows the same whatever other items are there.
-    start = derive_seed(suite.seed, suite.id, item.id) % known
-    return tuple(item.phrasings[(start + step) % known] for step in range(each))
+def _phrasings(suite: Suite, items: Sequence[Item], *, full: bool) -> list[tuple[Phrasing, ...]]:
+    """Return the phrasings that each item is asked in: the same in all conditions, balanced over the suite's items.
+
+    An item's place in a seeded ranking of *all* items decides, so that its rows do not hang on who passed screening.
+    """
+    ranked = sorted(suite.items, key=lambda item: (derive_seed(suite.seed, suite.id, item.id), item.id))
+    place = {item.id: rank for rank, item in enumerate(ranked)}
+    chosen = []
+    for item in items:
+        known = len(item.phrasings)
+        each = known if full else min(known, suite.pairing.phrasings)
+        chosen.append(tuple(item.phrasings[(place[item.id] + step) % known] for step in range(each)))
+    return chosen
 
 
 def _case_row(suite: Suite, case: Case, cell: Cell, options: ScriptOptions) -> Row:

@@ -17,11 +17,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from harness import exchange, record
-from harness.broker import Broker, Quiet, about, speed
+from harness.broker import Broker, Quiet, about, failure_of, speed
 from harness.canonical import derive_seed
 from harness.engines import open_spec
 from harness.engines.base import EngineOptions
-from harness.errors import TellsError
 from harness.planner import TOKENS_PER_SECOND, Cost
 from harness.request import Failure
 from harness.script import ScriptOptions, case_script
@@ -86,6 +85,7 @@ class Run:
         self.progress: Progress = progress or Quiet()
         self.started = now()
         self._brokers: dict[str, Broker] = {}
+        self._unopened: dict[str, Failure] = {}
         self._store: Store | None = None
         self._transcripts: dict[str, Transcript | Failure] = {}
         self._twins: dict[str, Transcript | Failure] = {}
@@ -138,7 +138,8 @@ class Run:
 
     def facts(self) -> dict[str, Any]:
         """Return what the record needs to know of this process, as JSON data that crosses process borders."""
-        models = {spec: model_facts(broker) for spec, broker in self._brokers.items()}
+        models = {spec: {"error": f"{why.kind}: {why.detail}"} for spec, why in self._unopened.items()}
+        models |= {spec: model_facts(broker) for spec, broker in self._brokers.items()}
         tallies = [broker.tally.to_json() for broker in self._brokers.values()]
         counts = {name: sum(tally[name] for tally in tallies) for name in tallies[0]} if tallies else {}
         return {"models": models, "counts": counts, "started": self.started}
@@ -155,11 +156,11 @@ class Run:
 
     def _settle(self, spec: str, scripts: Mapping[str, Any]) -> dict[str, Transcript | Failure]:
         try:
-            return self._broker(spec).settle(scripts)
-        except TellsError as error:
-            return dict.fromkeys(scripts, Failure(error.kind, str(error)))
+            if spec not in self._unopened:
+                return self._broker(spec).settle(scripts)
         except Exception as error:  # noqa: BLE001 - an engine that cannot be opened is a failure of all its items
-            return dict.fromkeys(scripts, Failure("model", f"{type(error).__name__}: {error}"))
+            self._unopened[spec] = failure_of(error, "model")
+        return dict.fromkeys(scripts, self._unopened[spec])
 
     def _settle_twins(self, tickets: Iterable[Ticket], spec: str) -> None:
         """Ask the twin what the models were asked, over the same screened items."""

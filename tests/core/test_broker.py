@@ -503,12 +503,13 @@ def test_a_store_that_cannot_be_read_fails_what_it_was_asked_for(store: Store) -
     assert model.batches == []
 
 
-def test_a_store_that_cannot_be_written_fails_that_batch_and_no_other(store: Store) -> None:
-    """A store that cannot be written fails that batch and no other."""
-    requests = [ask(str(n)) for n in range(4)]
-    answers = Broker(engine(batch_tokens=10), Faulty(store, "put", 2), RUN).answer(requests)
-    assert [isinstance(answer, Failure) for answer in answers].count(True) == 1
-    assert sum(store.info()["answers"].values()) == 3
+def test_a_store_that_takes_no_more_stops_the_asking(store: Store) -> None:
+    """What came before is kept; nothing more is spent on answers that could not be kept."""
+    requests, asked = [ask(str(n)) for n in range(4)], engine(batch_tokens=10)
+    answers = Broker(asked, Faulty(store, "put", 2), RUN).answer(requests)
+    assert [isinstance(answer, Failure) for answer in answers].count(True) == 3
+    assert sum(store.info()["answers"].values()) == 1
+    assert len(asked.batches) == 2
 
 
 def test_a_failure_that_cannot_be_stored_keeps_its_own_reason(store: Store) -> None:

@@ -138,7 +138,9 @@ def test_an_engine_that_cannot_be_opened_makes_its_items_invalid_and_no_others(
             assert item.model == missing
         assert [run.outcome(ticket).verdict for ticket in fine] == [Verdict.PASS] * 2
         assert len(verdict) == 2
-        assert list(run.facts()["models"]) == [good]
+        models = run.facts()["models"]
+        assert set(models) == {good, missing}
+        assert "nowhere" in models[missing]["error"]
 
 
 def test_an_opener_that_breaks_is_a_failure_of_the_model(
