@@ -83,7 +83,8 @@ class Project:
         """Start with one valid suite and an honest model."""
         self.pytester = pytester
         self.root = pytester.path
-        pytester.makeini("[pytest]\naddopts = -p no:cacheprovider\n")
+        # The plugin of hypothesis must not start twice in one process.
+        pytester.makeini("[pytest]\naddopts = -p no:hypothesispytest -p no:anyio\n")
         self.suite("colours")
         self.model("honest", honest_rules())
         self.model("deceiver", deceiver_rules())

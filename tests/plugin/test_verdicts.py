@@ -152,7 +152,6 @@ def test_x_asks_suite_by_suite(project: Project) -> None:
 
 def test_last_failed_reruns_the_failures(project: Project) -> None:
     """--lf works on node ids as with any test."""
-    project.pytester.makeini("[pytest]\n")
     project.run(model="deceiver")
 
     result = project.run("--lf", model="deceiver")
