@@ -1,0 +1,59 @@
+"""Pages that cannot go stale: what is committed is what the code writes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+
+from harness.loader import load_suite
+from tests.make_docs import EXAMPLE, ROOT, example
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_is_short():
+    assert len(README.split()) <= 500
+
+
+def test_everything_in_the_tree_is_there():
+    tree = README.rpartition("## Tree")[2]
+    names = re.findall(r"^(\w+/(?:\w+/)?)\s{2,}", tree, flags=re.MULTILINE)
+
+    assert len(names) >= 6
+    assert [name for name in names if not (ROOT / name).is_dir()] == []
+
+
+def test_links_of_the_readme_lead_somewhere():
+    targets = re.findall(r"\]\(([^)#]+)\)", README)
+
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_the_suite_in_the_readme_is_valid():
+    text = re.search(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    assert text
+    path = ROOT / "readme-example.eval.yaml"
+    try:
+        path.write_text(text.group(1), encoding="utf-8")
+        suite = load_suite(path, ROOT)
+    finally:
+        path.unlink(missing_ok=True)
+
+    assert suite.id == yaml.safe_load(text.group(1))["suite"]
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.md"])
+def test_the_example_report_is_what_its_record_gives(tmp_path, name):
+    example(tmp_path)
+
+    assert (tmp_path / name).read_text(encoding="utf-8") == (EXAMPLE / name).read_text(encoding="utf-8")
+
+
+def test_the_commands_of_the_makefile_are_the_promised_ones():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE)
+    assert phony
+    assert set(phony.group(1).split()) == {"env", "eval", "gate", "test", "lint", "bench", "docs"}
