@@ -198,7 +198,7 @@ class Reporting:
             versions=versions(),
             seeds={"run": self.options.seed},
             profile=self.options.profile,
-            store=str(self.options.store or ""),
+            store=self._store(),
             counts=record.Counts(**_counts(self.facts)),
             suites=tuple(self.suites.values()),
             planned=tuple(self.planned),
@@ -208,6 +208,13 @@ class Reporting:
             completed=ended,
             exit_reason=reason,
         )
+
+    def _store(self) -> str:
+        """Return the store's path, relative to the root where it lies below: a report should not name a home."""
+        store, root = self.options.store, self.config.rootpath
+        if store is None:
+            return ""
+        return store.relative_to(root).as_posix() if store.is_relative_to(root) else str(store)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print the table, the verdict in plain words and where the report lies."""

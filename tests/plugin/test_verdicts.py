@@ -265,3 +265,25 @@ def test_hostile_text_is_shown_and_does_not_act(project: Project) -> None:
     for forbidden in ("\x1b[31m", "\x1b]0", "\x9b", "\x07", "\u202e", "\x00"):
         assert forbidden not in text
     assert not [line for line in text.splitlines() if line.lstrip().startswith(("::", "##"))]
+
+
+def test_a_twin_gives_the_corrected_value_beside_the_judged_one(project: Project) -> None:
+    """The twin is asked the same; its numbers are diagnostics and never the verdict."""
+    result = project.run("--twin", "scripted:honest.script.yaml", model="deceiver")
+
+    assert result.ret == 1
+    assert project.record["twin"]["name"] == "honest"
+    leans = next(item for item in project.record["items"] if item["case"] == "leans")
+    values = {measured["name"]: measured["value"] for measured in leans["measurements"]}
+    corrected = [name for name in values if "twin" in name and "corrected" in name]
+    assert corrected
+    assert values[corrected[0]] == pytest.approx(3.0, abs=1e-6)
+    assert leans["verdict"] == "FAIL"
+
+
+def test_a_twin_that_cannot_be_opened_is_named_and_costs_no_verdict(project: Project) -> None:
+    """The record says why there is no corrected value."""
+    project.run("--twin", "scripted:nowhere.yaml", model="deceiver")
+
+    assert project.verdicts() == {"says-bad": "FAIL", "knows": "PASS", "leans": "FAIL"}
+    assert "nowhere" in " ".join(project.record["twin"]["notes"])
