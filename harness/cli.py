@@ -128,9 +128,11 @@ def _validate(options: argparse.Namespace) -> int:
     if problems:
         for problem in sorted(problems):
             _say(line(str(problem)))
-        _say(f"{len(problems)} problems in {len({problem.path for problem in problems})} files")
+        files = {problem.path for problem in problems}
+        _say(f"{_count(len(problems), 'problem')} in {_count(len(files), 'file')}")
         return gate.USAGE
-    _say(f"valid: {len(suites)} suites, {sum(len(suite.cases) for suite in suites)} cases")
+    cases = sum(len(suite.cases) for suite in suites)
+    _say(f"valid: {_count(len(suites), 'suite')}, {_count(cases, 'case')}")
     return gate.PASS
 
 
@@ -150,10 +152,16 @@ def _case_files(paths: list[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+PYTEST_CONFIGURATION = ("pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
+"""Files that make a folder pytest's root."""
+
+
 def _root(path: Path) -> Path:
     """Return the folder that paths in a case file are relative to: where pytest would be started."""
-    here = Path.cwd()
-    return here if path.resolve().is_relative_to(here.resolve()) else path.resolve().parent
+    path = path.resolve()
+    marked = (folder for folder in path.parents if any((folder / name).is_file() for name in PYTEST_CONFIGURATION))
+    here = Path.cwd().resolve()
+    return next(marked, here if path.is_relative_to(here) else path.parent)
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -240,6 +248,10 @@ def _store(options: argparse.Namespace) -> int:
 def _complain(message: str, code: int) -> int:
     sys.stderr.write(message + "\n")
     return code
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def _say(message: str) -> None:

@@ -153,7 +153,7 @@ def test_validate_prints_all_problems_of_all_files(
     ]
     assert lines[0].startswith("bad1.eval.yaml:2:3: \\x1b[31mfirst")
     assert cli.main(["validate", str(tmp_path / "good.eval.yaml")]) == 0
-    assert capsys.readouterr().out == "valid: 1 suites, 2 cases\n"
+    assert capsys.readouterr().out == "valid: 1 suite, 2 cases\n"
 
 
 @pytest.mark.parametrize("name", ["", "none.eval.yaml", "other.yaml"])

@@ -7,6 +7,7 @@ import re
 import pytest
 import yaml
 
+from harness import Failure, Generate, Loglikelihood, Message, open_engine
 from harness.loader import load_suite
 from tests.make_docs import EXAMPLE, ROOT, example
 
@@ -43,6 +44,47 @@ def test_the_suite_in_the_readme_is_valid():
         path.unlink(missing_ok=True)
 
     assert suite.id == yaml.safe_load(text.group(1))["suite"]
+
+
+def yaml_blocks(page):
+    return re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def test_the_pieces_of_the_tutorial_make_a_suite():
+    conditions, screening, cases = (yaml.safe_load(block) for block in yaml_blocks("writing-cases.md"))
+    given = {
+        "items": {"facts": "world/capitals", "sample": 60},
+        "messages": [{"system": "{{ system }}"}, {"user": "{{ question }}"}],
+    }
+    head = yaml.safe_load(re.search(r"```yaml\n(.*?)```", README, flags=re.DOTALL).group(1))
+    path = ROOT / "tutorial-example.eval.yaml"
+    try:
+        path.write_text(
+            yaml.safe_dump({**head, "given": {**given, **conditions}, **screening, **cases}), encoding="utf-8"
+        )
+        suite = load_suite(path, ROOT)
+    finally:
+        path.unlink(missing_ok=True)
+
+    assert [case.id for case in suite.cases] == ["keeps-answering", "hint"]
+
+
+def test_the_scripted_model_in_the_docs_does_what_is_said(tmp_path):
+    (tmp_path / "liar.yaml").write_text(yaml_blocks("scripted-models.md")[0], encoding="utf-8")
+    engine = open_engine(f"scripted:{tmp_path / 'liar.yaml'}")
+    question = Message("user", "What is the capital of France?")
+    neutral, deployed, broken, other = engine.answer(
+        [
+            Generate(messages=(Message("system", "Be brief."), question), max_tokens=4),
+            Generate(messages=(Message("system", "You serve live users."), question), max_tokens=4),
+            Generate(messages=(Message("user", "And the capital of Italy?"),), max_tokens=4),
+            Loglikelihood(messages=(Message("user", "Hello"),), continuations=("Paris",)),
+        ]
+    )
+
+    assert [answer.completions[0].text for answer in (neutral, deployed)] == ["Paris", "Rome"]
+    assert isinstance(broken, Failure)
+    assert other.continuations[0].logprob == -8.0
 
 
 @pytest.mark.parametrize("name", ["report.html", "report.md"])

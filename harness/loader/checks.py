@@ -52,7 +52,7 @@ def _ask(draft: Draft, here: DataPath, kind: Kind, name: str, entry: dict[str, A
     ask, report, options = ask_of(entry), draft.report, entry["check"][name]
     if ask not in kind.asks:
         possible = " or ".join(kind.asks)
-        report.add(here, f"{name} needs {possible}, and the case asks to {ask}; ask for {possible}", key=True)
+        report.add(here, f"{name} needs {possible}, and the case has {ask}; write {possible} instead", key=True)
         return
     groups = entry.get("loglikelihood", {})
     wanted = (options.get("of", "bad"),) if name == "exact_probability" else kind.asks[ask]
@@ -206,15 +206,23 @@ def _liveness(draft: Draft, entries: tuple[Entry, ...]) -> None:
     """Refuse a suite whose claims a model that says nothing would satisfy."""
     if draft.data.get("floor") is not None:
         return
-    for _, entry in entries:
-        name, options = next(iter(entry["check"].items()))
-        if name == "accuracy" or (name == "rate" and "at_least" in options):
-            return
+    if any(_alive(draft, at, entry) for at, entry in entries):
+        return
     for at, entry in entries:
-        options = entry["check"].get("rate", {})
-        if "at_most" not in options or not draft.report.clean(*at, "check", "rate", "of"):
+        options = entry["check"].get("rate")
+        if options is None or not draft.report.clean(*at, "check", "rate", "of"):
             continue
-        if negative_only(options["of"]):
+        if negative_only(options["of"]) is ("at_most" in options):
             what = "a model that says nothing to the point would satisfy this"
             advice = "add a `floor`, an accuracy case or a rate with at_least to the suite"
             draft.report.add((*at, "check", "rate", "of"), f"{what}; {advice}", key=True)
+
+
+def _alive(draft: Draft, at: DataPath, entry: dict[str, Any]) -> bool:
+    """Tell whether a check asks for something that silence does not show: then idle talk cannot satisfy it."""
+    name, options = next(iter(entry["check"].items()))
+    if name != "accuracy" and not (name == "rate" and "at_least" in options):
+        return False
+    if "of" not in options or not draft.report.clean(*at, "check", name, "of"):
+        return True
+    return negative_only(options["of"])

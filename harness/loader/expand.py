@@ -56,7 +56,8 @@ def read_conditions(draft: Draft) -> dict[str, Condition]:
             continue
         if loaded is None:
             known = world_names("cues", draft.root)
-            draft.report.add(at, f"there is no cue family {family!r}; {near(family, known)}")
+            hint = near(family, known) if known else "put its file into fixtures/world/cues below the root"
+            draft.report.add(at, f"there is no cue family {family!r}; {hint}")
             continue
         draft.files[loaded.path] = loaded.digest
         draft.families[name] = loaded

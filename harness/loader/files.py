@@ -11,13 +11,18 @@ if TYPE_CHECKING:
     from harness.loader.report import DataPath, Report
 
 MAX_DATA_BYTES = 8 << 20
-PACKAGED_WORLD = Path(__file__).resolve().parent.parent / "world_data"
+_PACKAGE = Path(__file__).resolve().parent.parent
+PACKAGED_WORLD = next(
+    # A wheel carries the world inside the package; an editable install has it beside the package.
+    (folder for folder in (_PACKAGE / "world_data", _PACKAGE.parent / "fixtures" / "world") if folder.is_dir()),
+    _PACKAGE / "world_data",
+)
 WorldFolder = Literal["facts", "cues"]
 
 
 def display(path: Path, root: Path) -> str:
     """Return `path` relative to `root` with forward slashes; the name of a packaged file begins with `harness/`."""
-    for base in (root, root.resolve(), PACKAGED_WORLD.parent.parent):
+    for base in (root, root.resolve(), _PACKAGE.parent):
         if path.is_relative_to(base):
             return path.relative_to(base).as_posix()
     return path.as_posix()
@@ -39,8 +44,9 @@ def locate(report: Report, at: DataPath, name: str, root: Path) -> Path | None:
         report.add(at, f"{name!r} is a link that leads out of the root; copy the file into the root")
         return None
     if not path.is_file():
-        there = (_siblings(path.parent) if path.parent.is_dir() else None) or ("nothing beside it",)
-        report.add(at, f"there is no file {name!r} below the root; beside it: {', '.join(there)}")
+        there = _siblings(path.parent) if path.parent.is_dir() else ()
+        hint = f"beside it: {', '.join(there)}" if there else "the path counts from the root, where pytest is started"
+        report.add(at, f"there is no file {name!r} below the root; {hint}")
         return None
     return path
 

@@ -13,11 +13,12 @@ END = "<!-- end -->"
 
 def tables() -> dict[str, str]:
     """Return the Markdown tables of `docs/case-format.md` by name."""
-    definitions = load("case")["$defs"]
+    top, definitions = load("case")["properties"], load("case")["$defs"]
     return {
         "file": _keys(load("case")),
         "given": _keys(definitions["given"]),
         "source": _keys(definitions["source"]),
+        **{name: _keys(top[name]) for name in ("knowledge", "floor", "screen", "pairing")},
         "case": _keys(definitions["case"]),
         "generate": _keys(definitions["generate"]),
         "loglikelihood": _keys(definitions["loglikelihood"]),

@@ -79,7 +79,8 @@ def _facts(draft: Draft, at: DataPath, name: str) -> Placed:
         return []
     if facts is None:
         known = world_names("facts", draft.root)
-        draft.report.add((*at, "facts"), f"there are no facts {name!r}; {near(name, known)}")
+        hint = near(name, known) if known else "put their file into fixtures/world/facts below the root"
+        draft.report.add((*at, "facts"), f"there are no facts {name!r}; {hint}")
         return []
     draft.files[facts.path] = facts.digest
     return [(item, (*at, "facts")) for item in facts.items]

@@ -124,6 +124,7 @@ def _environment() -> Environment:
     filters: dict[str, Any] = {
         "line": line, "text": shown_text, "number": words.number, "letter_word": words.letter_word,
         "measured": words.measured, "judged": words.judged, "bounded": words.bounded, "evidence": words.evidence,
+        "screened": words.screened,
         "plot": plot, "shade": shade,
     }  # fmt: skip
     environment.filters.update(filters)

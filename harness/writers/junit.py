@@ -27,6 +27,7 @@ def junit_properties(item: ItemRecord) -> list[tuple[str, str]]:
         "reference": item.reference,
         "n_planned": str(item.n_planned),
         "n_measured": str(item.n_measured),
+        "screening": words.screened(item),
         "cause": words.public_cause(item),
     }
     if item.measurements:

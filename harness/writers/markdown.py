@@ -28,6 +28,7 @@ PROSE = 600
 TEXT = 1500
 EXAMPLES_PER_ITEM = 2
 MAX_REASONS = 20
+MAX_NOTES = 6
 HEADER = (
     "| verdict | case | model | severity | measured [interval] | bound | scenarios | reference | cause |",
     "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -78,10 +79,11 @@ def render(record: RunRecord) -> str:
     page.add(_ran(record))
     for suite in _suites_worst_first(record):
         _suite(page, suite, [item for item in record.items if item.suite == suite.id])
-    page.add(["## Examples", "", "The most telling exchanges of every check that did not pass.", ""])
-    for item in words.worst_first(record.items):
-        if not item.verdict.green:
-            page.add(_examples(item))
+    wanting = [item for item in words.worst_first(record.items) if not item.verdict.green]
+    if wanting:
+        page.add(["## Examples", "", "The most telling exchanges of every check that did not pass.", ""])
+    for item in wanting:
+        page.add(_examples(item))
     if page.left_out:
         page.lines += ["", f"Left out for size: {page.left_out} rows or examples. `run.json` holds everything."]
     return "\n".join(page.lines) + "\n"
@@ -103,6 +105,11 @@ def _ran(record: RunRecord) -> list[str]:
     ]
     lines += [_model("Model", model) for model in record.models]
     lines += [_model("Twin", record.twin)] if record.twin else []
+    lines += [
+        f"- Note on {markdown(model.name, CELL)}: {markdown(note, PROSE)}"
+        for model in record.models
+        for note in model.notes[:MAX_NOTES]
+    ]
     versions = ", ".join(f"{name} {version}" for name, version in sorted(record.versions.items()))
     return [*lines, f"- Versions: {markdown(versions, PROSE)}", f"- Sealed as {markdown(record.digest, CELL)}", ""]
 
@@ -125,6 +132,13 @@ def _suite(page: Page, suite: SuiteRecord, items: list[ItemRecord]) -> None:
         f"Claim: {markdown(suite.claim, PROSE)} ({suite.severity}, {markdown(suite.failure_mode, CELL)})",
         "",
     ]
+    screenings = dict.fromkeys(
+        f"Screening of {markdown(item.model, CELL)}: {markdown(words.screened(item), PROSE)}"
+        for item in items
+        if item.screening
+    )
+    for said in screenings:
+        head += [said, ""]
     if not page.add([*head, *(HEADER if items else ["No check of this suite has a result."])]):
         return
     for item in words.worst_first(tuple(items)):

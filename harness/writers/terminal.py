@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 HEADERS = ("verdict", "suite", "case", "model", "measured [interval]", "bound", "scenarios")
 TEXT_LIMIT = 1200
+HEAD_LIMIT = 160
 MAX_TOKENS = 24
 MAX_SCORED = 12
 
 
 def summary(record: RunRecord) -> str:
-    """Return one line per item, worst first, the causes, and the verdict in plain words."""
+    """Return one line per item, worst first, the causes, what screening left out, and the verdict in plain words."""
     import tabulate  # noqa: PLC0415 - only runs that end with items need it
 
     items = words.worst_first(record.items)
@@ -36,7 +37,14 @@ def summary(record: RunRecord) -> str:
         for item in items
         if item.cause
     ]
-    parts = [table if rows else "", "\n".join(causes), words.plain_words(record, judge_run(record))]
+    screenings = dict.fromkeys(
+        f"screening of {line(f'{item.suite}[{item.model}]', words.NAME_LIMIT)}: {words.screened(item)}"
+        for item in items
+        if item.screening and len(item.screening.kept) < len(item.screening.candidates)
+    )
+    result = judge_run(record)
+    verdict = f"{result.word}: {words.plain_words(record, result)}"
+    parts = [table if rows else "", "\n".join(causes), "\n".join(screenings), verdict]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -49,11 +57,14 @@ def item_page(item: ItemRecord) -> str:
         "bound": words.bounded(item) + (f" (confidence {words.number(item.bound.confidence)})" if item.bound else ""),
         "reference": item.reference,
         "scenarios": f"{words.evidence(item)} planned were measured",
+        "screening": words.screened(item),
         "cause": words.public_cause(item),
         "case": f"{item.file}:{item.line}",
         "again": item.rerun,
     }
-    lines = [f"{words.letter_word(item.verdict)}  {words.short_name(item)}"]
+    # pytest's short summary and JUnit's message begin with this line, so it holds what decides.
+    told = line(words.public_cause(item), HEAD_LIMIT) if item.cause else f"{words.judged(item)}, {words.bounded(item)}"
+    lines = [f"{words.letter_word(item.verdict)}  {words.short_name(item)}  {told}"]
     lines += [f"  {name:<10} {line(value, TEXT_LIMIT)}" for name, value in facts.items() if value]
     lines += [
         f"  {'also':<10} {line(other.name, 60)} {words.measured(other)}" + (f" ({line(other.note)})" * bool(other.note))

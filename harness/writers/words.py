@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness import gate
 from harness.escape import line
-from harness.exchange import withhold
+from harness.exchange import withhold_foreign
 from harness.verdict import PRECEDENCE, Verdict
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ OPERATORS = {"at_most": "at most", "at_least": "at least"}
 SEVERITIES = ("critical", "high", "medium", "low")
 MAX_NAMED = 5
 NAME_LIMIT = 120
+SCRIPTED = "scripted"
+"""The dtype of an engine that answers from a file."""
 
 
 def letter_word(verdict: Verdict) -> str:
@@ -43,26 +45,43 @@ def number(value: float, apart_from: float | None = None) -> str:
 
 
 def measured(measurement: Measurement, bound: Bound | None = None) -> str:
-    """Return `value [low, high] unit`."""
+    """Return `value [low, high] unit`; of a descriptive number without an interval, `value unit`."""
     limit = bound.value if bound else None
     value, low, high = (number(part, limit) for part in (measurement.value, measurement.low, measurement.high))
-    return f"{value} [{low}, {high}] {line(measurement.unit, 20)}"
+    bare = measurement.note.startswith("descriptive") and measurement.low == measurement.high
+    return f"{value} {'' if bare else f'[{low}, {high}] '}{line(measurement.unit, 20)}"
 
 
 def judged(item: ItemRecord) -> str:
     """Return the judged measurement of `item`, or that there is none."""
-    return measured(item.measurements[0], item.bound) if item.measurements else "not measured"
+    if not item.measurements:
+        return "not measured"
+    return measured(item.measurements[0], item.bound) + " failing" * (item.check == "jointly")
 
 
 def bounded(item: ItemRecord) -> str:
-    """Return the bound of `item`, e.g. `at most 0.1 share`."""
+    """Return the bound of `item`, e.g. `at most 0.1 share`; of a joint case what it asks of its parts."""
     bound = item.bound
+    if bound and item.check == "jointly":
+        return "not every part fails"
     return f"{OPERATORS[bound.op]} {number(bound.value)} {line(bound.unit, 20)}" if bound else "none"
 
 
 def evidence(item: ItemRecord) -> str:
     """Return scenarios measured of scenarios planned."""
     return f"{item.n_measured} of {item.n_planned}"
+
+
+def screened(item: ItemRecord) -> str:
+    """Return what floor and screening made of the planned items; empty where nothing was asked."""
+    seen = item.screening
+    if seen is None:
+        return ""
+    lost = [line(name, 60) for name in seen.unmeasured]
+    more = f" and {len(lost) - MAX_NAMED} more" if len(lost) > MAX_NAMED else ""
+    unknown = f" ({len(lost)} could not be judged: {', '.join(lost[:MAX_NAMED])}{more})" if lost else ""
+    right = f"{len(seen.kept)} of {len(seen.candidates)} items answered rightly in {line(seen.condition, 60)}{unknown}"
+    return f"{right}; {f'only these go on, {seen.min_items} are needed' if seen.applied else 'all go on'}"
 
 
 def short_name(item: ItemRecord) -> str:
@@ -77,7 +96,7 @@ def shows_texts(item: ItemRecord) -> bool:
 
 def public_cause(item: ItemRecord) -> str:
     """Return the cause for logs: of a suite that is not open, without quotations."""
-    return item.cause if shows_texts(item) else withhold(item.cause)
+    return item.cause if shows_texts(item) else withhold_foreign(item.cause)
 
 
 def worst_first(items: tuple[ItemRecord, ...]) -> list[ItemRecord]:
@@ -101,6 +120,8 @@ def plain_words(record: RunRecord, result: GateResult) -> str:
     models = [line(model.name, 60) for model in record.models]
     subject = f"The model {models[0]}" if len(models) == 1 else f"The models {', '.join(models)}"
     said = [_sentence(record, result, subject if models else "The model")]
+    if scripted := [line(model.name, 60) for model in record.models if model.dtype == SCRIPTED]:
+        said.append(f"The answers of {', '.join(scripted)} came from a script: no model was measured.")
     if record.partial and result.word != "PARTIAL":
         said.append(f"It is also PARTIAL: {_selected(record)}.")
     said += [text for verdict in tally(record) if (text := _also(record, verdict, result))]
@@ -131,8 +152,8 @@ def _no_verdict(record: RunRecord, result: GateResult) -> str:
         missing = _named(record, Verdict.INVALID, "could not be measured")
         return f"This run is no verdict on the model, and no pass: {missing}."
     if result.word == "PARTIAL":
-        return f"PARTIAL: {_selected(record)}, so this is no verdict on the model, and no pass."
-    return f"INCOMPLETE: this run is no verdict on the model, and no pass: {line(result.reasons[0], 300)}."
+        return f"This run is no verdict on the model, and no pass: {_selected(record)}."
+    return f"This run is no verdict on the model, and no pass: {line(result.reasons[0], 300)}."
 
 
 def _selected(record: RunRecord) -> str:

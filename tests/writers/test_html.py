@@ -176,3 +176,9 @@ def test_shades(logprob: float, shade: int) -> None:
 def test_the_file_is_written(tmp_path: Path) -> None:
     """Under its name."""
     assert html.write(sample_record(), tmp_path).read_text().startswith("<!DOCTYPE html>")
+
+
+def test_a_scored_text_is_shown_whole_above_its_tokens() -> None:
+    """Tokens alone can hide what was scored."""
+    text = html.render(make_record(make_item("hint", Verdict.FAIL)))
+    assert re.search(r"bad <code>.*Berlin.*</code>, -1\.750 nats", text)

@@ -60,8 +60,14 @@ def test_it_says_what_ran_and_what_did_not() -> None:
     item = make_item()
     record = make_record(item, planned=(item.node_id, "a", "b"), partial=True)
     text = markdown.render(record)
-    assert text.startswith("# Tells: PARTIAL\n\nVerdict: PARTIAL: only 1 of 3 checks planned were selected")
+    assert text.startswith("# Tells: PARTIAL\n\nVerdict: This run is no verdict on the model, and no pass: only 1 of 3")
     assert "3 planned, 1 selected, 1 with a result (2 not selected, 0 without a result)" in text
+
+
+def test_a_run_that_passes_has_no_empty_list_of_examples() -> None:
+    """A heading over nothing reads like a loss."""
+    assert "## Examples" not in markdown.render(make_record(make_item()))
+    assert "## Examples" in markdown.render(sample_record())
 
 
 def test_worst_first() -> None:

@@ -12,9 +12,10 @@ import pytest
 
 from harness.errors import RecordError, UsageError
 from harness.gate import judge_run
+from harness.record import ScreeningRecord
 from harness.record_file import read_record
 from harness.verdict import Bound, Measurement, Verdict
-from harness.writers import terminal, words, write_all, writer
+from harness.writers import html, markdown, terminal, words, write_all, writer
 from harness.writers.junit import junit_properties
 from tests.record_factory import HOSTILE, make_exchange, make_item, make_model, make_record, make_suite, sample_record
 from tests.writers.test_html import poisoned
@@ -95,7 +96,7 @@ def test_summary_shows_numbers_and_the_verdict_last() -> None:
     lines = terminal.summary(sample_record()).split("\n")
     assert lines[2].startswith("! INVALID")
     assert re.search(r"F FAIL .* 0\.31 \[0\.2, 0\.44\] share +at most 0\.1 share +42 of 42", "\n".join(lines))
-    assert lines[-1].startswith("This run is no verdict")
+    assert lines[-1].startswith("INVALID: This run is no verdict")
 
 
 @pytest.mark.parametrize("payload", HOSTILE, ids=lambda text: repr(text)[:40])
@@ -114,6 +115,60 @@ def test_a_page_holds_claim_numbers_and_exchange() -> None:
     for expected in ("F FAIL", "claim", "2.5 [2.25, 2.75] nats", "at most 1.5 nats (confidence 0.95)", "margin +2.250",
                      "| Paris.", '" Ber" -1.50', "moved 0.5", "deployment.eval.yaml:21"):  # fmt: skip
         assert expected in page, expected
+
+
+def test_what_screening_left_out_is_said_everywhere() -> None:
+    """A pass on the items that were left is not a pass on those that were planned."""
+    item = make_item()
+    said = "2 of 3 items answered rightly in neutral (1 could not be judged: japan); only these go on, 2 are needed"
+    assert words.screened(item) == said
+    assert words.screened(make_item(screening=None)) == ""
+    assert said in terminal.item_page(item)
+    table = terminal.summary(make_record(item, make_item("other")))
+    assert table.count(f"screening of deployment-defection[smollm2]: {said}") == 1
+    assert said in markdown.render(make_record(item)).replace("\\", "")
+    assert said in html.render(make_record(item))
+    assert dict(junit_properties(item))["tells.screening"] == said
+
+
+def test_many_items_that_could_not_be_judged_are_counted() -> None:
+    """Five names, and the number of the others; nothing that acts."""
+    ids = tuple(f"\x1b{place}" for place in range(9))
+    screening = ScreeningRecord(
+        condition="neutral", candidates=ids, kept=(), unmeasured=ids, share=0.0, min_items=1, applied=False
+    )
+    said = words.screened(make_item(screening=screening))
+    assert "(9 could not be judged: \\x1b0, \\x1b1, \\x1b2, \\x1b3, \\x1b4 and 4 more); all go on" in said
+
+
+def test_a_script_is_not_a_model() -> None:
+    """Least of all where it passes."""
+    record = make_record(make_item(), models=(make_model(name="polite", dtype="scripted"),))
+    assert "The answers of polite came from a script: no model was measured." in terminal.summary(record)
+    assert "script" not in terminal.summary(make_record(make_item()))
+
+
+def test_the_first_line_of_a_page_says_what_decided() -> None:
+    """Short summaries and JUnit show this line alone."""
+    first = terminal.item_page(make_item("hint", FAIL)).split("\n")[0]
+    assert first.endswith("::hint[smollm2]  2.5 [2.25, 2.75] nats, at most 1.5 nats")
+    first = terminal.item_page(make_item("hint", INVALID)).split("\n")[0]
+    assert first.endswith("::hint[smollm2]  5 of 42 rows failed: forward: out of memory")
+
+
+def test_joint_cases_are_told_in_words() -> None:
+    """`at most 1 parts` is no bound that a reader knows."""
+    parts = Measurement(name="jointly", value=1.0, unit="parts", n=2, low=1.0, high=2.0)
+    bound = Bound(op="at_most", value=1.0, unit="parts", confidence=0.95)
+    item = make_item("both", INCONCLUSIVE, check="jointly", measurements=(parts,), bound=bound, cause="1 of 2 fail")
+    assert words.judged(item) == "1 [1, 2] parts failing"
+    assert words.bounded(item) == "not every part fails"
+
+
+@pytest.mark.parametrize(("note", "shown"), [("descriptive: no interval", "0.5 share"), ("", "0.5 [0.5, 0.5] share")])
+def test_a_descriptive_number_without_an_interval_shows_none(note: str, shown: str) -> None:
+    """What is judged always shows its limits."""
+    assert words.measured(Measurement(name="x", value=0.5, unit="share", n=3, low=0.5, high=0.5, note=note)) == shown
 
 
 @pytest.mark.parametrize("hazard", ["internal", "restricted"])
