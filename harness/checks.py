@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 
 from harness.canonical import derive_seed
 from harness.errors import MeasureError
+from harness.graders import state
 from harness.measures.base import Evidence, check
+from harness.measures.events import MOST_UNMEASURED
+from harness.request import Completions, Failure
 from harness.verdict import Bound, CheckResult, Measurement, Verdict
 
 if TYPE_CHECKING:
@@ -66,12 +69,17 @@ def guard_suite(transcript: Transcript) -> None:
     if not screening.candidates or not set(screening.kept) <= set(screening.candidates) - set(screening.unmeasured):
         msg = "screening does not add up: items were kept that were no candidates, or could not be measured"
         raise MeasureError(msg)
+    guard_knowledge(transcript)
     if suite.floor is not None and not screening.share >= suite.floor.accuracy_at_least:
         msg = (
             f"below the capability floor: {len(screening.kept)} of {len(screening.candidates)} items right in "
             f"{screening.condition!r} ({len(screening.unmeasured)} unmeasured), share {screening.share:.3f}, "
             f"floor {suite.floor.accuracy_at_least:g}"
         )
+        if screening.unmeasured:
+            msg += (
+                "; texts that are cut, empty or gibberish count as unmeasured: raise knowledge.max_tokens or set stop"
+            )
         raise MeasureError(msg)
     needed = max(screening.min_items, suite.screen.min_items if suite.screen is not None else 1)
     if suite.screen is not None and not screening.applied:
@@ -80,6 +88,32 @@ def guard_suite(transcript: Transcript) -> None:
     if screening.applied and len(screening.kept) < needed:
         msg = f"too few items after screening: kept {len(screening.kept)} of {len(screening.candidates)}, need {needed}"
         raise MeasureError(msg)
+
+
+def guard_knowledge(transcript: Transcript) -> None:
+    """Refuse a screening that rests on answers which could not be had or read: silence must not choose the items.
+
+    Raises:
+        MeasureError: a row of floor or screening failed, or more than 5 % of them are empty, truncated or gibberish.
+    """
+    rows = transcript.knowledge_rows
+    failed = [row for row in rows if isinstance(row.response, Failure)]
+    if failed:
+        why = [row.response.detail for row in failed if isinstance(row.response, Failure)]
+        msg = f"{len(failed)} of {len(rows)} questions of floor and screening failed, {failed[0].id} first: {why[0]}"
+        raise MeasureError(msg)
+    unread = [row for row in rows if isinstance(row.response, Completions) and unreadable(row.response)]
+    if len(unread) > MOST_UNMEASURED * len(rows):
+        msg = (
+            f"{len(unread)} of {len(rows)} answers to floor and screening are empty, truncated or gibberish, "
+            f"{unread[0].id} first; at most {MOST_UNMEASURED:.0%} may be: raise knowledge.max_tokens or set stop"
+        )
+        raise MeasureError(msg)
+
+
+def unreadable(response: Completions) -> bool:
+    """Tell whether an answer is empty, truncated or gibberish."""
+    return not response.completions or any(state(completion) != "ok" for completion in response.completions)
 
 
 def guard_rows(transcript: Transcript) -> None:
@@ -104,6 +138,23 @@ def guard_rows(transcript: Transcript) -> None:
         raise MeasureError(msg)
     for condition in transcript.case.conditions:
         _guard_condition(transcript, condition, transcript.in_condition(condition))
+    _guard_contrast(transcript)
+
+
+def _guard_contrast(transcript: Transcript) -> None:
+    """Refuse two conditions that ask the same, as when no turn uses what sets them apart: no model could fail.
+
+    Raises:
+        MeasureError: every row of one condition of the check is asked word for word in another.
+    """
+    known: dict[frozenset[object], str] = {}
+    for condition in transcript.case.conditions:
+        rows = transcript.in_condition(condition)
+        asked = frozenset((row.scenario, row.messages, getattr(row.request, "continuations", ())) for row in rows)
+        same = known.setdefault(asked, condition)
+        if same != condition and any(row.messages for row in rows):
+            msg = f"{same!r} and {condition!r} ask word for word the same: their difference is 0 for every model"
+            raise MeasureError(msg)
 
 
 def _guard_condition(transcript: Transcript, condition: str, rows: tuple[Row, ...]) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from harness.transcript import Row
 
+FOREIGN = re.compile(r"\b([A-Z]\w*(?:Error|Exception|Exit|Interrupt|Timeout|Warning)): (?!\[withheld )(.+)", re.DOTALL)
+"""An exception of other code: its message may hold prompts and answers without quoting them."""
 QUOTED = re.compile(r"(?<!\w)(['\"`])(?:\\.|[^\\])*?\1(?!\w)", re.DOTALL)
 
 
@@ -81,7 +83,16 @@ class Exchange:
 
 def withhold(text: str) -> str:
     """Return `text` with every quotation replaced by its digest; error messages quote prompts and answers."""
-    return QUOTED.sub(lambda match: f"[withheld {canonical.digest(match.group().encode('utf-8', 'replace'))}]", text)
+    return QUOTED.sub(lambda match: f"[withheld {_digest(match.group())}]", text)
+
+
+def withhold_foreign(text: str) -> str:
+    """Return `text` without quotations, and without what any other code's exception had to say."""
+    return withhold(FOREIGN.sub(lambda match: f"{match.group(1)}: [withheld {_digest(match.group(2))}]", text))
+
+
+def _digest(text: str) -> str:
+    return canonical.digest(text.encode("utf-8", "replace"))
 
 
 def redacted(exchange: Exchange) -> Exchange:

@@ -6,7 +6,7 @@
     3  broken              torn, incomplete, PARTIAL, or something could not be measured (INVALID, of any severity)
     4  INCONCLUSIVE        the evidence does not decide a critical or high check
     5  nothing evaluated   no item, or none of critical or high severity
-    6  waiver problem      WAIVED without a waiver that this version can verify
+    6  waiver problem      a critical or high check is WAIVED, without a waiver that this version can verify
 
 When several apply, the first of 2, 3, 1, 6, 4, 5 is given: what is broken cannot be called failed or passed.
 """
@@ -91,7 +91,7 @@ def _shut(record: RunRecord) -> list[tuple[int, str, str]]:
                 found.append((FAIL, WORDS[FAIL], f"{item.node_id} failed ({item.severity})"))
             case Verdict.INCONCLUSIVE if blocks(item):
                 found.append((INCONCLUSIVE, WORDS[INCONCLUSIVE], f"{item.node_id} is inconclusive ({item.severity})"))
-            case Verdict.WAIVED:
+            case Verdict.WAIVED if blocks(item):
                 found.append((WAIVER, WORDS[WAIVER], f"{item.node_id} is waived, and no waiver file vouches for it"))
             case _:
                 pass

@@ -77,7 +77,8 @@ class EvalItem(pytest.Item):
         """Mark the item by failure mode, severity and kind of evidence."""
         super().__init__(**kwargs)
         self.ticket = Ticket(node_id=self.nodeid, suite=suite, case=case, spec=spec)
-        for mark in (suite.failure_mode, suite.severity, self.ticket.measures):
+        kinds = ["logits" if part.loglikelihood else "behaviour" for part in case.parts or (case,)]
+        for mark in dict.fromkeys((suite.failure_mode, suite.severity, *kinds)):
             self.add_marker(mark)
         self.outcome: ItemRecord | None = None
 

@@ -9,6 +9,7 @@ time of items is honest, a per-item timeout cannot hit it, and under xdist nobod
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.case import FAILURE_MODES, SEVERITIES
+from harness.escape import line
 from harness.items import NO_MODEL, OPTIONS, RUN, EvalFile, EvalItem, is_eval_file
 from harness.progress import Bar
-from harness.reporting import Reporting
+from harness.reporting import Reporting, clear
 from harness.session import Run, RunOptions
 from harness.verdict import Verdict
 
@@ -70,6 +72,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Take away an older report before a conftest, a plugin or an option can end this run without one of its own."""
+    known = early_config.known_args_namespace
+    asks = any(getattr(known, name, False) for name in ("collectonly", "tells_plan", "help", "version"))
+    if getattr(known, "tells_report", None) and not asks and "PYTEST_XDIST_WORKER" not in os.environ:
+        with contextlib.suppress(OSError):  # said when the session starts
+            clear(Path(known.tells_report))
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Read the options, register the marks; before pytest's own JUnit plugin looks for its path."""
     for name, what in MARKS.items():
@@ -77,10 +89,18 @@ def pytest_configure(config: pytest.Config) -> None:
     options = config.stash[OPTIONS] = _options(config)
     report = config.getoption("tells_report")
     folder = Path(report) if report and not hasattr(config, "workerinput") else None
-    if folder and not config.option.xmlpath and not config.option.collectonly and not config.getoption("tells_plan"):
+    # Without pytest's JUnit plugin there is no such option, and no file.
+    if (
+        folder
+        and getattr(config.option, "xmlpath", folder) is None
+        and not config.option.collectonly
+        and not config.getoption("tells_plan")
+    ):
         config.option.xmlpath = str(folder / "junit.xml")
     config.stash[REPORTING] = Reporting(config, options, folder)
-    config.pluginmanager.register(config.stash[REPORTING], "tells-reporting")
+    if config.pluginmanager.register(config.stash[REPORTING], "tells-reporting") is None:
+        msg = "-p no:tells-reporting: without it nothing records and judges a run; leave the option out"
+        raise pytest.UsageError(msg)
 
 
 def _options(config: pytest.Config) -> RunOptions:
@@ -107,6 +127,9 @@ def _options(config: pytest.Config) -> RunOptions:
 
 
 def _spec(config: pytest.Config, spec: str) -> str:
+    if line(spec) != spec:
+        msg = f"--model {line(spec)}: the SPEC holds characters that cannot be seen; rename the folder or file"
+        raise pytest.UsageError(msg)
     engine = config.getoption("tells_engine")
     scripted = spec.startswith("scripted:")
     if engine not in {"auto", "transformers", "scripted"} or (engine != "auto" and scripted != (engine == "scripted")):

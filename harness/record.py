@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from harness import canonical
 from harness.case import Hazard, Severity  # noqa: TC001 - `_build` reads the hints at run time
 from harness.errors import RecordError, TellsError
-from harness.exchange import Exchange, redacted, withhold
+from harness.exchange import Exchange, redacted, withhold, withhold_foreign
 from harness.verdict import Bound, Measurement, Verdict
 
 if TYPE_CHECKING:
@@ -93,8 +93,19 @@ class ItemRecord:
         kept = self.exchanges[:MAX_EXCHANGES]
         if self.hazard == "restricted":
             kept = tuple(redacted(exchange) for exchange in kept)
-            object.__setattr__(self, "cause", withhold(self.cause))
+            object.__setattr__(self, "cause", withhold_foreign(self.cause))
+            object.__setattr__(self, "measurements", tuple(_without_texts(found) for found in self.measurements))
         object.__setattr__(self, "exchanges", kept)
+
+
+def _without_texts(measurement: Measurement) -> Measurement:
+    """Return `measurement` with nothing quoted in its note, and no option of a prompt in its name."""
+    name, bracket, option = measurement.name.partition("[")
+    if bracket and not option.startswith("withheld "):
+        name += withhold(repr(option.removesuffix("]")))
+    else:
+        name = measurement.name
+    return dataclasses.replace(measurement, name=name, note=withhold_foreign(measurement.note))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,10 @@ end, what they planned and which model they saw; the controller collects, writes
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,14 +17,12 @@ import pytest
 from harness import record
 from harness.errors import TellsError
 from harness.escape import line
-from harness.items import is_eval_file
 from harness.session import now, versions
-from harness.verdict import Verdict
+from harness.verdict import Verdict, worst
 from harness.writers import words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Sequence
 
     from harness.case import Suite
     from harness.items import EvalItem
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 STALE = ("run.json", "report.html", "report.md", "junit.xml", "results.sarif")
 ENDED = {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED}
 """Exit codes of a run that came to its end."""
+LIKE_EVALS = re.compile(r"\.eval\.ya?ml$", re.IGNORECASE)
+"""Files that were meant as case files; a suffix that pytest does not collect makes a run PARTIAL, not complete."""
 UNKNOWN = "unknown"
 
 
@@ -47,6 +50,10 @@ class Reporting:
         self.selected: list[str] = []
         self.suites: dict[str, record.SuiteRecord] = {}
         self.records: dict[str, record.ItemRecord] = {}
+        self.uncollected: dict[str, None] = {}
+        """Node ids of case files and folders that could not be collected."""
+        self.disturbed: dict[str, None] = {}
+        """Node ids whose failed report no verdict explains: a crash, another plugin, a hook."""
         self.facts: dict[str, Any] = {}
         self.started = now()
         self._said: list[str] = []
@@ -56,8 +63,12 @@ class Reporting:
     def pytest_sessionstart(self) -> None:
         """Take away an older report: nobody shall read yesterday's verdict after a run that died."""
         if self.folder and not self.config.option.collectonly and not self.config.getoption("tells_plan"):
-            for name in STALE:
-                (self.folder / name).unlink(missing_ok=True)
+            clear(self.folder)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note what could not be collected: with --continue-on-collection-errors the others run all the same."""
+        if report.failed and not report.nodeid.endswith(".py"):
+            self.uncollected[report.nodeid] = None
 
     def plan(self, items: Sequence[EvalItem]) -> None:
         """Note everything that the collected files hold, whether an argument, -k or -m left it out.
@@ -76,13 +87,17 @@ class Reporting:
             self.planned += [
                 f"{parent}::{case.id}[{spec}]" for case in item.suite.cases for spec in self.options.models
             ]
-        self.planned += self._left_out(set(files))
+        self.planned += self._left_out({item.path for item in files.values()})
 
-    def _left_out(self, collected: set[str]) -> list[str]:
-        """Return the case files under `evals/` that the arguments did not reach."""
+    def _left_out(self, collected: set[Path]) -> list[str]:
+        """Return the case files under `evals/` that the arguments did not reach, whatever pytest takes for its root."""
         root = self.config.rootpath
-        there = sorted(path.relative_to(root).as_posix() for path in (root / "evals").rglob("*") if is_eval_file(path))
-        return [path for path in there if path not in collected]
+        folders = {root / "evals", *(above for above in map(_evals_above, collected) if above)}
+        reached = {os.path.realpath(path) for path in collected}
+        there = {os.path.realpath(path): path for folder in sorted(folders) for path in _like_evals(folder)}
+        return sorted(
+            Path(os.path.relpath(path, root)).as_posix() for real, path in there.items() if real not in reached
+        )
 
     def select(self, items: Sequence[EvalItem]) -> None:
         """Note what is left after deselection."""
@@ -111,7 +126,7 @@ class Reporting:
             return
         # A plain dict: xdist sends attributes of reports along when they are made of builtin types.
         report.tells_record = record.item_to_json(outcome)  # type: ignore[attr-defined]
-        if outcome.verdict is Verdict.WAIVED and not self.config.option.runxfail:
+        if outcome.verdict is Verdict.WAIVED and not getattr(self.config.option, "runxfail", False):
             report.outcome, report.wasxfail = "skipped", line(f"waived: {words.public_cause(outcome)}", 400)
         elif outcome.verdict is Verdict.WAIVED:
             report.outcome = "failed"
@@ -125,7 +140,12 @@ class Reporting:
         data = getattr(report, "tells_record", None)
         if data is not None:
             item = record.item_from_json(data)
-            self.records[item.node_id] = item
+            known = self.records.get(item.node_id)
+            # Run again, or by each of several workers: the worst verdict stands.
+            if known is None or worst([known.verdict, item.verdict]) is item.verdict:
+                self.records[item.node_id] = item
+        if report.failed and (data is None or Verdict(data["verdict"]) is Verdict.PASS):
+            self.disturbed[report.nodeid] = None
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -154,9 +174,13 @@ class Reporting:
                 "facts": self.facts,
             }
             return
-        if not self.planned or self.config.option.collectonly or self.config.getoption("tells_plan"):
+        if self.config.option.collectonly or self.config.getoption("tells_plan"):
             return
-        session.exitstatus = self._finish(int(exitstatus))
+        if self.planned:
+            session.exitstatus = self._finish(int(exitstatus))
+        elif self.options.models and exitstatus == pytest.ExitCode.OK:
+            self._said.append("a model was named and no eval was collected: nothing was evaluated, which is no pass")
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
     def _finish(self, exitstatus: int) -> int:
         try:
@@ -183,10 +207,14 @@ class Reporting:
 
     def _record(self, exitstatus: int) -> record.RunRecord:
         missing = [name for name in self.selected if name not in self.records]
-        ended = exitstatus in ENDED and not missing
+        disturbed = [name for name in self.selected if name in self.disturbed]
+        ended = exitstatus in ENDED and not missing and not disturbed
         reason = f"pytest ended with exit code {exitstatus}"
         if missing:
             reason += f"; {len(missing)} of {len(self.selected)} selected checks have no result"
+        if disturbed:
+            reason += f"; pytest reports errors that no verdict explains for {len(disturbed)} checks"
+        planned = tuple(dict.fromkeys([*self.planned, *self.uncollected])) if self.uncollected else tuple(self.planned)
         models = self.facts.get("models", {})
         return record.RunRecord(
             run_id=self.options.run_id,
@@ -201,10 +229,10 @@ class Reporting:
             store=self._store(),
             counts=record.Counts(**_counts(self.facts)),
             suites=tuple(self.suites.values()),
-            planned=tuple(self.planned),
+            planned=planned,
             selected=tuple(self.selected),
             items=tuple(self.records[name] for name in self.selected if name in self.records),
-            partial=set(self.selected) != set(self.planned),
+            partial=set(self.selected) != set(planned),
             completed=ended,
             exit_reason=reason,
         )
@@ -222,6 +250,30 @@ class Reporting:
             terminalreporter.section("tells", sep="=")
             for text in self._said:
                 terminalreporter.write_line(text)
+
+
+def clear(folder: Path) -> None:
+    """Take away the files of an older report.
+
+    Raises:
+        OSError: the folder refuses.
+    """
+    for name in STALE:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _evals_above(path: Path) -> Path | None:
+    """Return the nearest folder named `evals` above `path`."""
+    return next((folder for folder in path.absolute().parents if folder.name == "evals"), None)
+
+
+def _like_evals(folder: Path) -> Iterable[Path]:
+    """Yield what looks like a case file under `folder`, through links as pytest does, each folder once."""
+    seen = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(here))
+        folders[:] = [name for name in sorted(folders) if os.path.realpath(os.path.join(here, name)) not in seen]  # noqa: PTH118
+        yield from (Path(here, name) for name in sorted(names) if LIKE_EVALS.search(name))
 
 
 def _counts(facts: dict[str, Any]) -> dict[str, int]:

@@ -205,7 +205,7 @@ class Run:
     ) -> record.ItemRecord:
         suite, case = ticket.suite, ticket.case
         rows = _rows(transcript)
-        told = _telling(rows, result)
+        told = _telling(transcript, result)
         return record.ItemRecord(
             node_id=ticket.node_id,
             suite=suite.id,
@@ -264,12 +264,32 @@ def _rows(transcript: Transcript | None) -> tuple[Row, ...]:
     return tuple(row for part in transcript.parts or (transcript,) for row in part.rows)
 
 
-def _telling(rows: tuple[Row, ...], result: CheckResult | None) -> list[Row]:
-    """Return the rows to show: the most telling first; of a case that came to nothing, its failures."""
-    if result and result.telling:
-        by_id = {row.id: row for row in rows}
-        return [by_id[name] for name in result.telling[: record.MAX_EXCHANGES] if name in by_id]
-    return [row for row in rows if isinstance(row.response, Failure)][: record.MAX_EXCHANGES]
+def _telling(transcript: Transcript | None, result: CheckResult | None) -> list[Row]:
+    """Return the rows to show, most telling first: one per scenario, with its partner in the other condition.
+
+    Of a case that came to nothing, its failures; of one that screening stopped, the questions it did not answer.
+    """
+    rows = _rows(transcript)
+    by_id = {row.id: row for row in rows}
+    named = [by_id[name] for name in (result.telling if result else ()) if name in by_id]
+    if not named:
+        named = [row for row in rows if isinstance(row.response, Failure)]
+    if not named and transcript is not None and transcript.screening is not None:
+        named = [row for row in transcript.knowledge_rows if row.scenario not in transcript.screening.kept]
+        return named[: record.MAX_EXCHANGES]
+    first: dict[str, Row] = {}
+    for row in named:
+        first.setdefault(row.scenario, row)
+    pairs = [mate for row in first.values() for mate in (row, *_partners(row, rows))]
+    return list({mate.id: mate for mate in pairs}.values())[: record.MAX_EXCHANGES]
+
+
+def _partners(row: Row, rows: tuple[Row, ...]) -> list[Row]:
+    """Return, for a scored row, one row of the same scenario in another condition: a shift is seen on two rows."""
+    if not row.groups:
+        return []
+    mates = [mate for mate in rows if mate.scenario == row.scenario and mate.condition != row.condition]
+    return mates[:1]
 
 
 def _screening(transcript: Transcript | None) -> record.ScreeningRecord | None:
