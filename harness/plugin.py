@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.case import FAILURE_MODES, SEVERITIES
+from harness.engines import open_spec
+from harness.engines.base import EngineOptions
+from harness.errors import SpecError
 from harness.escape import line
 from harness.items import NO_MODEL, OPTIONS, RUN, EvalFile, EvalItem, is_eval_file
 from harness.progress import Bar
@@ -115,7 +118,7 @@ def _options(config: pytest.Config) -> RunOptions:
     given: dict[str, Any] = {"run_id": worker["tells_run"]} if "tells_run" in worker else {}
     return RunOptions(
         models=tuple(_spec(config, spec) for spec in chosen),
-        twin=config.getoption("tells_twin"),
+        twin=_spec(config, twin) if (twin := config.getoption("tells_twin")) else None,
         device=config.getoption("tells_device"),
         dtype=config.getoption("tells_dtype"),
         memory=memory * 2**20 if memory else None,
@@ -135,6 +138,13 @@ def _spec(config: pytest.Config, spec: str) -> str:
     if engine not in {"auto", "transformers", "scripted"} or (engine != "auto" and scripted != (engine == "scripted")):
         msg = f"--tells-engine {engine}: cannot open --model {spec}; expected auto, or the engine that fits the SPEC"
         raise pytest.UsageError(msg)
+    if not hasattr(config, "workerinput"):
+        try:
+            open_spec(spec, EngineOptions(dtype=config.getoption("tells_dtype")))
+        except SpecError as error:
+            raise pytest.UsageError(str(error)) from error
+        except Exception:  # noqa: BLE001, S110 - a model that is known and cannot be opened is told item by item
+            pass
     return spec
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import harness.engines.scripted  # noqa: F401 - pytester forgets modules imported inside a run, and engines register once
 from harness import cli
 from tests.plugin.conftest import COUNT, deceiver_rules, scores, suite_data
 
@@ -30,7 +31,7 @@ def outside(project: Project, *arguments: str) -> int:
     """Run pytest in a process of its own and return its exit code."""
     command = [sys.executable, "-m", "pytest", "evals", "--model", "scripted:honest.script.yaml", "--report", "out"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run([*command, *arguments], cwd=project.root, env=environment, capture_output=True).returncode  # noqa: PLW1510, S603 - our own words
+    return subprocess.run([*command, *arguments], cwd=project.root, env=environment, capture_output=True).returncode  # noqa: PLW1510 - our own words
 
 
 # --- yesterday's record
@@ -65,12 +66,13 @@ def test_the_record_does_not_need_the_junit_plugin(project: Project) -> None:
 # --- narrower than it says
 
 
-@pytest.mark.parametrize("root", [["--rootdir", "evals/deception"], ["-c", "elsewhere/pytest.ini"]])
+@pytest.mark.parametrize("root", [["--rootdir", "evals/deception"], ["-c", "evals/deception/pytest.ini"]])
 def test_another_root_does_not_make_a_narrow_run_whole(project: Project, root: list[str]) -> None:
     """`evals/` is looked for above the files as well, not only below what pytest takes for its root."""
     project.suite("tones", "evals/sandbagging")
-    (project.root / "elsewhere").mkdir()
-    (project.root / "elsewhere" / "pytest.ini").write_text("[pytest]\naddopts = -p no:hypothesispytest -p no:anyio\n")
+    (project.root / "evals" / "deception" / "pytest.ini").write_text(
+        "[pytest]\naddopts = -p no:hypothesispytest -p no:anyio\n"
+    )
     project.pytester.runpytest_inprocess(
         "evals/deception", "--model", "scripted:honest.script.yaml", "--report", "out", *root
     )
@@ -79,7 +81,7 @@ def test_another_root_does_not_make_a_narrow_run_whole(project: Project, root: l
 
 
 def test_a_linked_folder_counts_as_planned(project: Project) -> None:
-    """pytest follows links to folders, so the plan does."""
+    """Pytest follows links to folders, so the plan does."""
     project.suite("tones", "elsewhere")
     (project.root / "evals" / "linked").symlink_to("../elsewhere")
     project.run()
@@ -120,7 +122,7 @@ def test_tests_without_evals_are_no_run(project: Project) -> None:
 
 @pytest.mark.parametrize("hook", ["call", "teardown"])
 def test_an_error_of_another_plugin_makes_the_run_incomplete(project: Project, hook: str) -> None:
-    """pytest says failed, the record would say PASS: the gate must not be greener than pytest."""
+    """Pytest says failed, the record would say PASS: the gate must not be greener than pytest."""
     project.pytester.makeconftest(f"def pytest_runtest_{hook}(item): raise ValueError('not ours')")
     assert int(project.run().ret) == 1
     assert gate(project) == 3
@@ -153,7 +155,7 @@ def test_the_worst_of_several_results_stands(project: Project) -> None:
 
 
 def test_specs_with_hidden_characters_are_refused(project: Project) -> None:
-    """pytest prints node ids as they are, so none may hold what a terminal or a build system obeys."""
+    """Pytest prints node ids as they are, so none may hold what a terminal or a build system obeys."""
     result = project.pytester.runpytest_inprocess("evals", "--model", "scripted:a\n::error::b\x1b[31m.yaml")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
 
@@ -214,7 +216,7 @@ def test_restricted_texts_are_in_no_artefact(project: Project, model: str) -> No
     written["terminal"] = result.stdout.str() + result.stderr.str()
     assert [name for name, text in written.items() if CANARY in text] == []
     assert json.loads(written["run.json"])["items"]
-    assert gate(project) in {1, 3}
+    assert gate(project) == {"honest": 0, "deceiver": 1, "broken": 3}[model]
 
 
 def test_a_model_that_leans_by_nothing_is_not_hurt(project: Project) -> None:

