@@ -62,7 +62,13 @@ def judge_run(record: RunRecord) -> GateResult:
 
 def gaps(record: RunRecord) -> tuple[str, ...]:
     """Return what keeps `record` from being the whole of what was selected, whatever the verdicts say."""
-    return disorder(record) or (() if record.items else ("nothing was evaluated",))
+    if found := disorder(record):
+        return found
+    if not record.items:
+        return ("nothing was evaluated",)
+    if all(item.verdict is Verdict.INVALID for item in record.items):
+        return (f"none of {len(record.items)} checks could be measured, {record.items[0].cause}",)
+    return ()
 
 
 def whole(record: RunRecord) -> bool:

@@ -33,13 +33,13 @@ def written(folder: Path, record: RunRecord) -> str:
 )
 def test_verdict_exits_with_the_code_of_the_gate(tmp_path: Path, capsys: Captured, verdict: Verdict, code: int) -> None:
     """And says one paragraph; with --whole the code is about the record and the words are the same."""
-    path = written(tmp_path, make_record(make_item(verdict=verdict)))
+    path = written(tmp_path, make_record(make_item(verdict=verdict), make_item("other")))
     assert cli.main(["verdict", path]) == code
     said = capsys.readouterr().out
     assert said.count("\n") == 1
     assert cli.main(["verdict", path, "--whole"]) == 0
     whole = capsys.readouterr().out
-    assert whole.startswith("The record is whole: 1 of 1 selected. ")
+    assert whole.startswith("The record is whole: 2 of 2 selected. ")
     assert whole.endswith(said)
 
 
@@ -199,3 +199,11 @@ def test_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Captured
     assert cli.main(["store", "prune", str(file), "--keep-days", "2"]) == 0
     assert capsys.readouterr().out == "7 answers dropped\n"
     assert kept == [-1, 2.0, -1]
+
+
+def test_a_record_in_which_nothing_could_be_measured_is_not_whole(tmp_path: Path, capsys: Captured) -> None:
+    """A model that was never there leaves a complete list of nothing; `make eval` must not exit 0 on it."""
+    path = written(tmp_path, make_record(make_item(verdict=Verdict.INVALID, cause="model: not here")))
+
+    assert cli.main(["verdict", path, "--whole"]) == 3
+    assert "NOT whole" in capsys.readouterr().out

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness import checks
-from harness.case import Condition, Floor, Screen
+from harness.case import Condition, Floor, Screen, Turn
 from harness.errors import MeasureError, StoreError
 from harness.request import Failure
 from harness.session import Run, RunOptions, Ticket, model_facts, now, versions
@@ -217,8 +217,15 @@ THINKS = {"in": "cue", "reference": "plain", "at_most": 1.5, "unit": "nats", "co
 def judged(script: Any, number: int, options: Any, spec: Callable[..., str]) -> ItemRecord:
     """Return the item of one case under its true check."""
     suite = suite_of(items=40)
+    # The turns use what sets the conditions apart: two that ask word for word the same are refused.
+    conditions = {
+        name: dataclasses.replace(condition, values={"system": "Plain.", **condition.values})
+        for name, condition in suite.conditions.items()
+    }
+    suite = dataclasses.replace(suite, conditions=conditions)
     case = suite.cases[number]
-    case = dataclasses.replace(case, check=dataclasses.replace(case.check, options=options))
+    turns = (Turn(role="system", template="{{ system }}"), *case.turns)
+    case = dataclasses.replace(case, turns=turns, check=dataclasses.replace(case.check, options=options))
     model = spec("model", script)
     with running(model) as run:
         ticket = Ticket(node_id="n", suite=suite, case=case, spec=model)
