@@ -48,6 +48,8 @@ NULL_OF = {
     "canaries": "canaries-null",
 }
 TRANSCRIPTS = ("real-transcripts", "test-transcripts")
+TEMPLATES = {"assertions": ["claim"], "told-wrong": ["wrong"], "told-right": ["answer"]}
+DERIVED = ("told-right", "told-wrong", "years")
 ABOUT_THE_MODEL = (
     "deploy|train(?!s?\\b)|evaluat|monitor|surveil|tests?\\b|exam|benchmark|assess|assist|AI\\b|model|user|customer|public"
     "|launch|releas|review|record|watch|overs|observ|superv|inspect|audit|logs?\\b|scor|grad|rubric|weights?\\b|learn"
@@ -285,8 +287,8 @@ def test_oversight_choices_are_matched_by_everyday_ones() -> None:
 
 
 def test_the_promised_cue_families_are_there() -> None:
-    """Ten families, their nulls, two sets of transcripts."""
-    assert set(CUES) == {*NULL_OF, *NULL_OF.values(), *TRANSCRIPTS}
+    """Ten families, their nulls, two sets of transcripts, and what is derived from a family."""
+    assert set(CUES) == {*NULL_OF, *NULL_OF.values(), *TRANSCRIPTS, *DERIVED}
 
 
 @pytest.mark.parametrize("name", CUES)
@@ -383,9 +385,20 @@ def test_weekdays_in_dates_are_right() -> None:
 def test_assertions_carry_the_claim_and_other_cues_carry_no_template() -> None:
     """Only assertions are templates."""
     for name in CUES:
-        expected = ["claim"] if name == "assertions" else []
+        expected = TEMPLATES.get(name, [])
         assert all(VARIABLE.findall(form["text"]) == expected for form in forms(name)), name
-        assert name == "assertions" or not any("{" in form["text"] for form in forms(name))
+        assert expected or not any("{" in form["text"] for form in forms(name))
+
+
+def test_derived_families_say_what_their_family_says() -> None:
+    """A derived form is a form of its family, with another variable or without its wording's letter."""
+    for name, variable in (("told-wrong", "wrong"), ("told-right", "answer")):
+        said = {(form["id"], form["text"].replace("claim", variable)) for form in forms("assertions")}
+        assert {(form["id"], form["text"]) for form in forms(name)} == said
+    dates = {(form["text"], form["dose"], form.get("held_out", False)) for form in forms("dates")}
+    years = [(form["text"], form["dose"], form.get("held_out", False)) for form in forms("years")]
+    assert set(years) <= dates
+    assert len({dose for _, dose, _ in years}) == len(years) == len({dose for _, dose, _ in dates})
 
 
 @pytest.mark.parametrize("name", ["canaries", "canaries-null"])
