@@ -1,5 +1,8 @@
 """Kill a run at random moments, resume it each time, and compare the record with that of an uninterrupted run.
 
+The moments are spread over the work of one run: each resumed run gets its start-up (until the weights are loaded) and
+then goes on until the next moment.
+
     python bench/kill_resume.py --model smollm2 --kills 10 evals
 
 Exit code 0 when the two records are equal apart from times, ids and what was asked when.
@@ -15,8 +18,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from harness.store import Store
 
 APART = {"run_id", "started", "finished", "command", "digest", "counts", "store"}
 """Fields of a record that may differ: times, ids, and how much came from the store."""
@@ -44,6 +50,17 @@ def run(arguments: argparse.Namespace, store: Path, report: Path, limit: float |
     return True
 
 
+def stored(path: Path) -> int:
+    """Return how many answers a store holds; a run killed early may not have made one."""
+    return sum(Store(path).info()["answers"].values()) if path.exists() else 0
+
+
+def say(text: str) -> None:
+    """Print at once: the next line may be minutes away."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def main() -> int:
     """Run the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -51,6 +68,7 @@ def main() -> int:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--startup", type=float, default=9.0, help="seconds until a resumed run asks the model")
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)  # noqa: S311 - moments, not secrets
     with tempfile.TemporaryDirectory() as folder:
@@ -58,14 +76,17 @@ def main() -> int:
         started = time.perf_counter()
         run(arguments, whole / "store.sqlite", whole, None)
         seconds = time.perf_counter() - started
-        sys.stdout.write(f"uninterrupted: {seconds:.1f} s\n")
-        for kill in range(arguments.kills):
-            moment = chance.uniform(0.0, seconds)
-            ended = run(arguments, broken / "store.sqlite", broken, moment)
-            sys.stdout.write(f"kill {kill + 1}: {'ended before' if ended else 'killed'} at {moment:.1f} s\n")
+        say(f"uninterrupted: {seconds:.1f} s")
+        work = max(seconds - arguments.startup, 0.0)
+        moments = sorted(chance.uniform(0.0, work) for _ in range(arguments.kills))
+        for kill, (before, moment) in enumerate(pairwise([0.0, *moments])):
+            limit = arguments.startup + moment - before
+            ended = run(arguments, broken / "store.sqlite", broken, limit)
+            kept = stored(broken / "store.sqlite")
+            say(f"kill {kill + 1}: {'ended before' if ended else 'killed'} after {limit:.1f} s, {kept} answers stored")
         run(arguments, broken / "store.sqlite", broken, None)
         same = comparable(whole / "run.json") == comparable(broken / "run.json")
-    sys.stdout.write("records are equal\n" if same else "RECORDS DIFFER\n")
+    say("records are equal" if same else "RECORDS DIFFER")
     return 0 if same else 1
 
 
