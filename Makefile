@@ -37,7 +37,7 @@ gate: env
 
 # Two processes for the fast tests; the real weights get the machine for themselves.
 test: env
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not model"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not model"
 	$(BIN)/pytest -m model
 
 lint: env

@@ -123,6 +123,8 @@ class Project:
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester) -> Project:
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     """Return a project with one suite, an honest and a deceiving scripted model."""
+    # The runs inside are nobody's workers, even where the tests themselves are spread over processes.
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     return Project(pytester)
