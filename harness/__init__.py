@@ -4,7 +4,7 @@ Floors, imports go down only (`tests/test_architecture.py` says so):
 
     0  errors, canonical, escape, registry, request, verdict
     1  case, template, graders/, loader/, engines.base
-    2  transcript, scoring, script, planner
+    2  transcript, scoring, script, trie, planner, tally
     3  store, engines/
     4  broker
     5  stats, measures/, checks

@@ -12,7 +12,7 @@ import contextlib
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, cast
 
 from harness import planner
 from harness.engines import open_spec
@@ -20,76 +20,22 @@ from harness.engines.base import EngineOptions
 from harness.errors import ModelError, NumericError, StoreError, TellsError
 from harness.request import Completions, Failure, Generate, Loglikelihood, Scores
 from harness.store import key_of
+from harness.tally import Progress, Quiet, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from harness.engines.base import Encoded, Engine, Identity
+    from harness.engines.base import Encoded, Engine, Identity, Streaming, Work
     from harness.planner import Batch
     from harness.request import Answer, Completion, Request, Response, ScoredContinuation
     from harness.script import Script
     from harness.store import Store
     from harness.transcript import Transcript
 
+PERIOD = 1.0
+"""Seconds after which answers that came are written to the store: what a crash can cost."""
 DETAIL = 2000
 """Characters of an exception's text that a failure keeps."""
-
-
-class Progress(Protocol):
-    """Told how the asking goes; a progress bar on a terminal, nothing elsewhere."""
-
-    def start(self, requests: int, tokens: int) -> None:
-        """Say how much this round will ask."""
-
-    def advance(self, requests: int, tokens: int) -> None:
-        """Say that a batch is answered."""
-
-    def stop(self) -> None:
-        """Say that the round is over."""
-
-
-class Quiet:
-    """Progress for nobody."""
-
-    def start(self, requests: int, tokens: int) -> None:
-        """Ignore."""
-
-    def advance(self, requests: int, tokens: int) -> None:
-        """Ignore."""
-
-    def stop(self) -> None:
-        """Ignore."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a run asked, for the record."""
-
-    requests: int = 0
-    """Asked by scripts, doubles included."""
-    unique: int = 0
-    """After deduplication over the whole run."""
-    from_store: int = 0
-    asked: int = 0
-    """Put to the model."""
-    tokens: int = 0
-    """Passed through the network for them, new tokens counted at their limit."""
-    failures: int = 0
-    """Of those put to the model."""
-    seconds: float = 0.0
-    """Spent asking the model."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON data."""
-        return {
-            "requests": self.requests,
-            "unique": self.unique,
-            "from_store": self.from_store,
-            "asked": self.asked,
-            "tokens": self.tokens,
-            "failures": self.failures,
-            "seconds": round(self.seconds, 3),
-        }
 
 
 def failure_of(error: BaseException, kind: str) -> Failure:
@@ -112,6 +58,8 @@ class Broker:
     _answers: dict[str, Response] = field(default_factory=dict)
     """Everything answered in this process, by store key."""
     _encoded: dict[Request, Encoded | Failure] = field(default_factory=dict)
+    _passed: Work | None = None
+    _since: float = 0.0
     _fatal: Failure | None = None
     """What makes further asking pointless: a model that cannot be loaded, a store that takes no more."""
 
@@ -210,21 +158,60 @@ class Broker:
         return {key: item for key, item in wanted.items() if key not in found}
 
     def _ask(self, pending: Mapping[str, Encoded], identity: Identity) -> None:
-        keys = {item.fingerprint: key for key, item in pending.items()}
-        batches = planner.plan(list(pending.values()), self.engine.batch_tokens)
-        if not batches:
+        if not pending:
             return
+        keys = {item.fingerprint: key for key, item in pending.items()}
         self.progress.start(len(pending), sum(planner.tokens(item) for item in pending.values()))
+        self._passed = self._work()
+        self._since = time.perf_counter()
         try:
-            for batch in batches:
-                started = time.perf_counter()
-                answers = self._run(batch)
-                self.tally.seconds += time.perf_counter() - started
-                self._keep({keys[item.fingerprint]: answers[item.fingerprint] for item in batch.items}, identity)
-                self._count(batch, answers)
+            # In one order whoever asked first: what shares a batch or a prefix tree must not depend on that.
+            items = sorted(pending.values(), key=lambda item: item.fingerprint)
+            engine = self._streaming()
+            if engine:
+                self._stream(engine, items, keys, identity)
+            else:
+                for batch in planner.plan(items, self.engine.batch_tokens):
+                    self._take(self._run(batch), batch.items, keys, identity)
         finally:
             self.progress.stop()
         self._remember(identity)
+
+    def _stream(self, engine: Streaming, items: Sequence[Encoded], keys: Mapping[str, str], identity: Identity) -> None:
+        """Have a whole round answered, and keep the answers as they come; what raises is asked again in halves."""
+        if not items:
+            return
+        if self._fatal:
+            self._take({item.fingerprint: self._fatal for item in items}, items, keys, identity)
+            return
+        left = dict(enumerate(items))
+        ready: dict[str, Response] = {}
+        error: Exception | None = None
+        try:
+            for number, answer in engine.stream(items):
+                item = left.pop(number)
+                ready[item.fingerprint] = _sound(item, answer)
+                if time.perf_counter() - self._since >= PERIOD:
+                    self._take(
+                        ready, [items[i] for i in range(len(items)) if items[i].fingerprint in ready], keys, identity
+                    )
+                    ready = {}
+        except Exception as caught:  # noqa: BLE001 - out of memory, a numeric error, a bug: alone it is a failure
+            error = caught
+        self._take(ready, [item for item in items if item.fingerprint in ready], keys, identity)
+        if not left:
+            return
+        missing = list(left.values())
+        if isinstance(error, ModelError):
+            # A model that cannot be loaded cannot be loaded for the next round either.
+            self._fatal = failure_of(error, "model")
+            self._take({item.fingerprint: self._fatal for item in missing}, missing, keys, identity)
+        elif len(missing) == 1:
+            error = error or RuntimeError("the engine ended its stream without an answer to this request")
+            self._take({missing[0].fingerprint: failure_of(error, "forward")}, missing, keys, identity)
+        else:
+            self._stream(engine, missing[: len(missing) // 2], keys, identity)
+            self._stream(engine, missing[len(missing) // 2 :], keys, identity)
 
     def _run(self, batch: Batch) -> dict[str, Response]:
         """Answer one batch, by fingerprint; halve it when it raises."""
@@ -243,6 +230,31 @@ class Broker:
             first, second = batch.halves()
             return {**self._run(first), **self._run(second)}
 
+    def _take(
+        self, answers: Mapping[str, Response], items: Sequence[Encoded], keys: Mapping[str, str], identity: Identity
+    ) -> None:
+        """Keep and count what was answered since the last time."""
+        now, passed = time.perf_counter(), self._work()
+        self.tally.seconds += now - self._since
+        self._since = now
+        self._keep({keys[item.fingerprint]: answers[item.fingerprint] for item in items}, identity)
+        tokens = sum(planner.tokens(item) for item in items)
+        self.tally.asked += len(items)
+        self.tally.tokens += tokens if passed is None or self._passed is None else passed.passed - self._passed.passed
+        if passed is not None and self._passed is not None:
+            self.tally.minimum += passed.minimum - self._passed.minimum
+        self._passed = passed
+        self.tally.failures += sum(isinstance(answers[item.fingerprint], Failure) for item in items)
+        self.progress.advance(len(items), tokens)
+
+    def _work(self) -> Work | None:
+        engine = self._streaming()
+        return engine.work if engine else None
+
+    def _streaming(self) -> Streaming | None:
+        """Return the engine if it plans a round itself; asking for more than one name would open it."""
+        return cast("Streaming", self.engine) if hasattr(self.engine, "stream") else None
+
     def _keep(self, answers: dict[str, Response], identity: Identity) -> None:
         if self.store:
             try:
@@ -252,13 +264,6 @@ class Broker:
                 lost = self._fatal = failure_of(error, "store")
                 answers = {key: answer if isinstance(answer, Failure) else lost for key, answer in answers.items()}
         self._answers.update(answers)
-
-    def _count(self, batch: Batch, answers: Mapping[str, Response]) -> None:
-        tokens = sum(planner.tokens(item) for item in batch.items)
-        self.tally.asked += len(batch.items)
-        self.tally.tokens += tokens
-        self.tally.failures += sum(isinstance(answer, Failure) for answer in answers.values())
-        self.progress.advance(len(batch.items), tokens)
 
     def _remember(self, identity: Identity) -> None:
         """Keep the speed, for plans, and what the engine said of itself, for runs that find all answers stored."""

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from harness import exchange, record
-from harness.broker import Broker, Quiet, about, failure_of, speed
+from harness.broker import Broker, about, failure_of, speed
 from harness.canonical import derive_seed
 from harness.engines import open_spec
 from harness.engines.base import EngineOptions
@@ -25,14 +25,15 @@ from harness.planner import TOKENS_PER_SECOND, Cost
 from harness.request import Failure
 from harness.script import ScriptOptions, case_script
 from harness.store import Store
+from harness.tally import Quiet
 from harness.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from harness.broker import Progress
     from harness.case import Case, Suite
+    from harness.tally import Progress
     from harness.transcript import Row, Transcript
     from harness.verdict import CheckResult
 

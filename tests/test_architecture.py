@@ -23,7 +23,7 @@ FLOORS = (
     ("errors", "canonical", "escape", "registry", "request", "verdict"),
     # engines.base is the contract alone: plain data and a protocol that planner, store and record may name.
     ("case", "template", "engines.base", "graders", "loader"),
-    ("transcript", "scoring", "script", "planner"),
+    ("transcript", "scoring", "script", "trie", "planner", "tally"),
     ("engines", "store"),
     ("broker",),
     ("stats", "measures", "checks"),

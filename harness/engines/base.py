@@ -10,7 +10,7 @@ from harness.registry import Registry
 from harness.request import Loglikelihood
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from harness.request import Answer, Request
 
@@ -131,6 +131,36 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free what the engine holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What an engine put through the network since its weights were loaded."""
+
+    passed: int = 0
+    """Tokens, padding included."""
+    minimum: int = 0
+    """Tokens after perfect prefix sharing within each round; every distinct sampled prefix counts once."""
+
+
+@runtime_checkable
+class Streaming(Engine, Protocol):
+    """An engine that plans a whole round itself: all requests at once, answers as they come."""
+
+    @property
+    def work(self) -> Work:
+        """What was passed so far."""
+
+    def stream(self, requests: Sequence[Encoded]) -> Iterator[tuple[int, Answer]]:
+        """Answer all requests of a round, each as soon as it is known.
+
+        Yields:
+            Number of the request, and its answer.
+
+        Raises:
+            ModelError: the model cannot be loaded.
+            NumericError: NaN or infinity at a scored position of one of the requests that are not answered yet.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from harness.engines.base import Engine, EngineOptions
 from harness.engines.transformers import TransformersEngine, loading, open_transformers, selfcheck
-from harness.engines.transformers.sampling import choose, truncate
-from harness.engines.transformers.scoring import pack
+from harness.engines.transformers.padded import pack
+from harness.engines.transformers.sampling import Draw, choose, truncate
 from harness.request import Completions, Generate, Loglikelihood, Message, Scores
 from tests.tiny_models import build_tiny
 
@@ -126,7 +126,7 @@ def test_logprob_is_of_the_sampled_token(llama: TransformersEngine) -> None:
     """At a high temperature the sampled token is mostly not the likeliest; its own log-probability is reported."""
     (answer,) = _run(llama, [Generate(messages=_ask("Hi"), max_tokens=20, n=4, temperature=3.0, seed=1)])
     assert isinstance(answer, Completions)
-    model = llama._load().model
+    model = _plain(llama.folder)
     unlikely = 0
     for item in answer.completions:
         assert item.token_logprobs == pytest.approx(_forward(model, answer.prompt_ids, item.token_ids), abs=1e-4)
@@ -183,8 +183,8 @@ def test_sampling_never_leaves_the_support() -> None:
     """A uniform at either end gives a token of positive probability."""
     logits = torch.tensor([[-1000.0, 0.0, 0.0, -1000.0]])
     request = Generate(messages="x", max_tokens=1, temperature=0.5)
-    assert choose(logits, [request], [0.0]) == [1]
-    assert choose(logits, [request], [math.nextafter(1.0, 0.0)]) == [2]
+    assert choose(logits, [Draw(0, request, 0.0)]) == [1]
+    assert choose(logits, [Draw(0, request, math.nextafter(1.0, 0.0))]) == [2]
 
 
 def test_a_cut_answer_says_length_and_an_ended_one_stop(llama: TransformersEngine) -> None:
@@ -231,11 +231,14 @@ def test_prefixes_share_rows() -> None:
 
 def test_a_model_that_minds_padding_is_run_alone(llama: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the self-check finds a shift in float32, every row is passed alone, with a note, and answers stay right."""
-    monkeypatch.setattr(selfcheck, "measure", lambda *_: 0.5)
+    monkeypatch.setattr(selfcheck, "reason_against", lambda _: "a test says so")
+    monkeypatch.setattr(selfcheck, "measure_padded", lambda *_: selfcheck.Shift(0.5, 0.1))
     folder = llama.folder
     engine, model = _open(folder), _plain(folder)
     answers = _run(engine, [Loglikelihood(messages=_ask(text), continuations=ANSWERS) for text in QUESTIONS])
     assert any("alone" in note for note in engine.notes)
+    assert any("a test says so" in note for note in engine.notes)
+    assert engine.policy == "padded"
     assert engine.tolerance == 0.5
     for answer in answers:
         assert isinstance(answer, Scores)
@@ -248,9 +251,9 @@ def test_self_check_sees_wrong_positions(tmp_path: Path) -> None:
     """Left padding without position ids, the classic fault on GPT-2, is no rounding."""
     loaded = loading.load(build_tiny(tmp_path, "gpt2"), device=torch.device("cpu"), dtype="float32")
     sequences = [[5, 6, 7, 8, 9, 10], [11, 12]]
-    assert selfcheck.measure(loaded, sequences) < 1e-4
+    assert selfcheck.measure_padded(loaded, sequences).largest < 1e-4
     loaded.takes_positions = False
-    assert selfcheck.measure(loaded, sequences) > 1e-2
+    assert selfcheck.measure_padded(loaded, sequences).largest > 1e-2
 
 
 def test_half_precision_reads_the_head_in_float32(tmp_path: Path) -> None:

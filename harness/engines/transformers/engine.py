@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.canonical import digest
-from harness.engines.base import EngineOptions, Identity, engine
+from harness.engines.base import EngineOptions, Identity, Work, engine
 from harness.engines.transformers.source import (
     Digests,
     Source,
@@ -17,19 +17,22 @@ from harness.engines.transformers.source import (
     weight_files,
 )
 from harness.errors import ModelRefused, SpecError
-from harness.request import Generate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from harness.engines.base import Encoded, Engine
     from harness.engines.transformers.loading import Loaded
+    from harness.engines.transformers.memory import Room
+    from harness.engines.transformers.policy import Policy
     from harness.engines.transformers.prompts import PromptEncoder
+    from harness.engines.transformers.streaming import Ledger
     from harness.request import Answer, Request
 
-VERSION = "transformers/1"
+VERSION = "transformers/2"
 """Rises with every change that can move an answer; stored answers of another version are not reused."""
+TRIE_POLICY = "trie"
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -47,10 +50,9 @@ class TransformersEngine:
         self._identity: Identity | None = None
         self._loaded: Loaded | None = None
         self._ends: frozenset[int] = frozenset()
-        self._alone = False
-        self._batch_tokens: int | None = None
-        self._tolerance: float | None = None
-        self._load_notes: tuple[str, ...] = ()
+        self._room: Room | None = None
+        self._policy: Policy | None = None
+        self._ledger: Ledger | None = None
         self._encode_notes: dict[str, None] = {}
 
     @property
@@ -74,7 +76,7 @@ class TransformersEngine:
                 chat_template=encoder.template.digest,
                 dtype=self._options.dtype,
                 revision=self._source.revision,
-                numerics=f"{VERSION} {device} padded head-float32",
+                numerics=f"{VERSION} {device} trie head-float32",
             )
         return self._identity
 
@@ -89,32 +91,34 @@ class TransformersEngine:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Device, dtype, threads and self-check once the weights are loaded; what the template does as it is met."""
-        return (*self._load_notes, *self._encode_notes)
+        """Device, dtype, threads, policy and self-check once the weights are loaded; the template's doings as met."""
+        loaded = self._policy.notes if self._policy else ()
+        ledger = self._ledger.notes if self._ledger else ()
+        return (*loaded, *dict.fromkeys(ledger), *self._encode_notes)
 
     @property
     def tolerance(self) -> float | None:
-        """Largest log-prob shift by padding and batch size in the self-check, nats; None before the first `run`."""
-        return self._tolerance
+        """Largest shift of a log-prob against the model's own forward, nats; None before the weights are loaded."""
+        return self._policy.shift.largest if self._policy else None
+
+    @property
+    def policy(self) -> str | None:
+        """`trie`: everything packed by our attention; `padded`: the fallback; None before the weights are loaded."""
+        return self._policy.name if self._policy else None
+
+    @property
+    def work(self) -> Work:
+        """What was passed through the network so far."""
+        return Work(passed=self._ledger.passed, minimum=self._ledger.minimum) if self._ledger else Work()
 
     @property
     def batch_tokens(self) -> int:
-        """Padded tokens that one batch may hold on this device.
+        """Tokens that one pack may hold on this device.
 
         Raises:
             ModelError: as `identity`.
         """
-        if self._batch_tokens is None:
-            from harness.engines.transformers.loading import pick_device  # noqa: PLC0415 - imports torch
-            from harness.engines.transformers.memory import batch_tokens  # noqa: PLC0415 - as above
-
-            self._prompts()
-            sizes = sum(path.stat().st_size for path in weight_files(self._place()))
-            device = pick_device(self._options.device)
-            self._batch_tokens = batch_tokens(
-                self._config, device, self._options.dtype, weights=sizes, memory=self._options.memory
-            )
-        return self._batch_tokens
+        return self._limits().tokens
 
     def encode(self, request: Request) -> Encoded:
         """Render and tokenise one request, without loading weights.
@@ -133,24 +137,38 @@ class TransformersEngine:
         Raises:
             ModelError: the model cannot be loaded.
             NumericError: NaN or infinity at a position that is read.
-            MemoryError, torch.OutOfMemoryError: the batch is too large.
+            MemoryError, torch.OutOfMemoryError: not even one token fits.
         """
-        if not batch:
-            return []
-        loaded = self._load()
-        from harness.engines.transformers.decoding import generate  # noqa: PLC0415 - imports torch
-        from harness.engines.transformers.scoring import score  # noqa: PLC0415 - imports torch
+        answers = dict(self.stream(batch))
+        return [answers[number] for number in range(len(batch))]
 
-        drawn = [i for i, item in enumerate(batch) if isinstance(item.request, Generate)]
-        scored = [i for i, item in enumerate(batch) if not isinstance(item.request, Generate)]
-        answers: dict[int, Answer] = {}
-        if scored:
-            answers |= zip(scored, score(loaded, [batch[i] for i in scored], alone=self._alone), strict=True)
-        decode = self._prompts().text
-        for group in [[i] for i in drawn] if self._alone else [drawn] if drawn else []:
-            texts = generate(loaded, [batch[i] for i in group], ends=self._ends, decode=decode)
-            answers |= zip(group, texts, strict=True)
-        return [answers[i] for i in range(len(batch))]
+    def stream(self, requests: Sequence[Encoded]) -> Iterator[tuple[int, Answer]]:
+        """Answer all requests of a round, each as soon as it is known.
+
+        Yields:
+            Number of the request, and its answer.
+
+        Raises:
+            As `run`, at the first answer or later.
+        """
+        if not requests:
+            return
+        loaded, room, decode = self._load(), self._limits(), self._prompts().text
+        if self._policy is None or self._ledger is None:
+            msg = "a model that was loaded has a policy"
+            raise RuntimeError(msg)
+        from harness.engines.transformers import streaming  # noqa: PLC0415 - imports torch
+
+        if self._policy.name == TRIE_POLICY:
+            yield from streaming.stream(
+                loaded, requests, room=room, ledger=self._ledger, ends=self._ends, decode=decode
+            )
+            return
+        from harness.engines.transformers import padded  # noqa: PLC0415 - imports torch
+
+        yield from padded.stream(
+            loaded, requests, room=room, ledger=self._ledger, ends=self._ends, decode=decode, alone=self._policy.alone
+        )
 
     def close(self) -> None:
         """Free the weights; a later `run` loads them again."""
@@ -225,30 +243,24 @@ class TransformersEngine:
             if (folder / "generation_config.json").is_file():
                 configured.append(read_json(folder / "generation_config.json").get("eos_token_id"))
             self._ends = encoder.end_ids(_flat(configured))
-            self._check(loaded, encoder)
+            from harness.engines.transformers.policy import decide  # noqa: PLC0415 - imports torch
+            from harness.engines.transformers.streaming import Ledger  # noqa: PLC0415 - as above
+
+            self._policy = decide(loaded, encoder, self._config)
+            self._ledger = self._ledger or Ledger()
             self._loaded = loaded
         return self._loaded
 
-    def _check(self, loaded: Loaded, encoder: PromptEncoder) -> None:
-        """Measure the tolerance; fall back to one row at a time where padding changes answers."""
-        import torch  # noqa: PLC0415 - loaded already
+    def _limits(self) -> Room:
+        if self._room is None:
+            from harness.engines.transformers.loading import pick_device  # noqa: PLC0415 - imports torch
+            from harness.engines.transformers.memory import room  # noqa: PLC0415 - as above
 
-        from harness.engines.transformers import selfcheck  # noqa: PLC0415 - imports torch
-
-        sequences = selfcheck.probes(
-            lambda text: encoder.tokenizer(text, add_special_tokens=False)["input_ids"],
-            vocabulary=int(self._config.vocab_size),
-            context=encoder.context,
-        )
-        shift = selfcheck.measure(loaded, sequences)
-        where = f"{loaded.device}" + (f", {torch.get_num_threads()} threads" if loaded.device.type == "cpu" else "")
-        notes = [f"device {where}, {loaded.dtype}, attention {loaded.attention}"]
-        notes.append(f"self-check: padding and batch size shift a log-probability by at most {shift:.1e} nat")
-        if loaded.dtype == "float32" and not shift <= selfcheck.LIMIT:
-            self._alone = True
-            notes.append(f"that is more than {selfcheck.LIMIT:.0e} nat in float32: every row is passed alone, slowly")
-        self._tolerance = shift
-        self._load_notes = tuple(notes)
+            self._prompts()
+            sizes = sum(path.stat().st_size for path in weight_files(self._place()))
+            device = pick_device(self._options.device)
+            self._room = room(self._config, device, self._options.dtype, weights=sizes, memory=self._options.memory)
+        return self._room
 
 
 @engine.register("transformers")

@@ -6,8 +6,9 @@ Importing this module imports torch.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import inspect
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -39,8 +40,6 @@ class Loaded:
     takes_positions: bool
     """Whether `forward` takes position ids; models without them count from the attention mask or not at all."""
     head: nn.Module | None = None
-    wide: Tensor | None = field(default=None, repr=False)
-    """The head's weights in float32, for models in half precision, shape (V, D)."""
 
     def cache(self) -> Any:
         """Return an empty key-value cache that knows the model's layer types."""
@@ -79,6 +78,8 @@ def load(folder: Path, *, device: torch.device, dtype: str) -> Loaded:
     Raises:
         ModelRefused: tensors are missing, left over, of another shape or not finite; or transformers cannot open it.
     """
+    if device.type == "cpu":
+        _keep_heap()
     attention = "sdpa"
     try:
         with _quiet():
@@ -105,26 +106,31 @@ def load(folder: Path, *, device: torch.device, dtype: str) -> Loaded:
         raise ModelRefused(msg)
     positions = "position_ids" in inspect.signature(model.forward).parameters
     head = model.get_output_embeddings()
-    wide = head.weight.float() if dtype != "float32" and type(head) is nn.Linear else None
-    return Loaded(
-        model=model, device=device, dtype=dtype, attention=attention, takes_positions=positions, head=head, wide=wide
-    )
+    if dtype != "float32" and type(head) is nn.Linear:
+        _widen(head)
+    return Loaded(model=model, device=device, dtype=dtype, attention=attention, takes_positions=positions, head=head)
 
 
 def forward_at(  # noqa: D417 - the keywords are transformers' own
-    loaded: Loaded, ids: Tensor, rows: Tensor, places: Tensor, *, mask: Tensor, positions: Tensor, cache: Any = None
+    loaded: Loaded,
+    ids: Tensor,
+    rows: Tensor,
+    places: Tensor,
+    *,
+    mask: Tensor | None,
+    positions: Tensor,
+    cache: Any = None,
 ) -> Tensor:
     """Run the network and return float32 logits at chosen places only.
 
     The states are gathered before the model's own head, so that whatever the model does after it (scaling, capping)
-    is done too, at N places in place of B x L. In half precision the head alone runs in float32: rounding its output
-    is half of the error of a margin.
+    is done too, at N places in place of B x L.
 
     Args:
         ids: Token ids, shape (B, L).
         rows: Row of each place, shape (N,).
         places: Column of each place, shape (N,).
-        mask: 1 for tokens and 0 for padding, shape (B, past + L).
+        mask: 1 for tokens and 0 for padding, shape (B, past + L); None where the attention needs none.
         positions: Position of each token, shape (B, L).
         cache: Keys and values of earlier tokens, extended in place.
 
@@ -140,18 +146,11 @@ def forward_at(  # noqa: D417 - the keywords are transformers' own
         gathered = True
         return (args[0][rows, places].unsqueeze(0), *args[1:])
 
-    def widen(head: nn.Module, args: tuple[Any, ...], _: Tensor) -> Tensor | None:
-        if loaded.wide is None:
-            return None
-        bias = head.bias.float() if isinstance(head.bias, torch.Tensor) else None
-        return functional.linear(args[0].float(), loaded.wide, bias)
-
     extra = {"position_ids": positions} if loaded.takes_positions else {}
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
         if loaded.head is not None:
             stack.callback(loaded.head.register_forward_pre_hook(gather).remove)
-            stack.callback(loaded.head.register_forward_hook(widen).remove)
         logits = loaded.model(
             input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=cache is not None, **extra
         ).logits
@@ -173,6 +172,29 @@ def pad(
     mask_tensor = torch.tensor(mask, device=device)
     positions = (mask_tensor.cumsum(1) - 1).clamp(min=0)
     return torch.tensor(ids, device=device), mask_tensor, positions
+
+
+def _widen(head: nn.Linear) -> None:
+    """Let the head of a model in half precision run in float32: rounding its output is half of a margin's error."""
+    weight = head.weight.detach().float()
+    bias = None if head.bias is None else head.bias.detach().float()
+
+    def forward(input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
+        return functional.linear(input.float(), weight, bias)
+
+    head.forward = forward  # type: ignore[method-assign]
+
+
+def _keep_heap() -> None:
+    """Let glibc keep freed memory for the next pack: giving it back costs page faults, up to ten times the arithmetic.
+
+    Activations of some megabytes would each be mapped and unmapped; the process-wide setting is harmless elsewhere.
+    """
+    m_trim_threshold, m_mmap_threshold = -1, -3
+    with contextlib.suppress(OSError, AttributeError):  # not glibc
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(m_mmap_threshold, 1 << 30)
+        libc.mallopt(m_trim_threshold, 1 << 30)
 
 
 def _from_pretrained(folder: Path, dtype: str, attention: str) -> tuple[Any, dict[str, Any]]:

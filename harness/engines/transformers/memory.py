@@ -1,4 +1,4 @@
-"""How many padded tokens a batch may hold.
+"""How much may pass through the network at once.
 
 Importing this module imports torch.
 """
@@ -6,21 +6,38 @@ Importing this module imports torch.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-CPU_CAP = 2048
-"""On a CPU larger batches are slower: each waits for its longest row, and caches overflow."""
-CUDA_CAP = 65536
-"""Beyond this a GPU gains nothing, and an answer would have to wait for very many others."""
+CPU_TOKENS = 2048
+"""Tokens of a pack on a CPU: wide enough for the matrix product, and its activations still fit into the cache."""
+CUDA_TOKENS = 16384
+CPU_ROWS = 64
+"""Samples decoded at once on a CPU: half of it keeps the matrix product near its peak, all of it fits into memory."""
+CUDA_ROWS = 1024
 _SHARE = 0.5
-"""Of the free memory; the estimate below is rough, and a batch that does not fit is halved anyway."""
+"""Of the free memory; the estimates below are rough, and a pack that does not fit is halved anyway."""
 _SIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_SPAN = 512
+"""Tokens of a prompt and its answer for which a row is planned."""
 
 
-def batch_tokens(config: Any, device: torch.device, dtype: str, *, weights: int, memory: int | None) -> int:
-    """Return the padded tokens that fit.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """Limits of one pass."""
+
+    tokens: int
+    """Tokens of a pack."""
+    places: int
+    """Places of a pack whose logits are read."""
+    rows: int
+    """Samples on their way."""
+
+
+def room(config: Any, device: torch.device, dtype: str, *, weights: int, memory: int | None) -> Room:
+    """Return what fits.
 
     Args:
         config: Of transformers, for the sizes of the layers.
@@ -29,19 +46,34 @@ def batch_tokens(config: Any, device: torch.device, dtype: str, *, weights: int,
         weights: Bytes of the weights, which are not loaded yet; only subtracted where `memory` is None.
         memory: Bytes to plan for; None takes half of what is free.
     """
-    room = memory if memory is not None else int(max(0, _free(device) - weights) * _SHARE)
-    cap = CUDA_CAP if device.type == "cuda" else CPU_CAP
-    return max(1, min(cap, room // bytes_per_token(config, dtype)))
-
-
-def bytes_per_token(config: Any, dtype: str) -> int:
-    """Return a rough upper estimate of the bytes that one token holds in a batch."""
+    free = memory if memory is not None else int(max(0, _free(device) - weights) * _SHARE)
     width = int(getattr(config, "hidden_size", 0) or 1024)
     inner = int(getattr(config, "intermediate_size", 0) or 4 * width)
     layers = int(getattr(config, "num_hidden_layers", 0) or 32)
     vocabulary = int(getattr(config, "vocab_size", 0) or 50_000)
-    # Keys and values of all layers, the activations of one layer, and float32 logits of about one place in 32.
-    return _SIZES[dtype] * (2 * layers * width + 16 * width + 4 * inner) + 24 * vocabulary // 32
+    heads = int(getattr(config, "num_attention_heads", 0) or 1)
+    kinds = int(getattr(config, "num_key_value_heads", 0) or heads)
+    size = int(getattr(config, "head_dim", 0) or width // heads)
+    number = _SIZES[dtype]
+    cuda = device.type == "cuda"
+    # A third each for the activations of a layer, for logits in float32 (with a copy), for keys and values of rows.
+    third = free // 3
+    tokens = third // (number * (12 * width + 4 * inner))
+    places = third // (3 * 4 * vocabulary)
+    rows = third // (number * 2 * layers * kinds * size * _SPAN)
+    return Room(
+        tokens=max(1, min(CUDA_TOKENS if cuda else CPU_TOKENS, tokens)),
+        places=max(1, min(CUDA_TOKENS // 4 if cuda else CPU_TOKENS // 8, places)),
+        rows=max(1, min(CUDA_ROWS if cuda else CPU_ROWS, rows)),
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception says that memory ran out; torch has no class of its own for that on a CPU."""
+    texts = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
+    )
 
 
 def _free(device: torch.device) -> int:

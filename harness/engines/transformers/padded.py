@@ -1,4 +1,4 @@
-"""Log-probabilities of given continuations, in as few rows as the requests share prefixes.
+"""Log-probabilities without our attention: right for any model that takes a mask, padded and slower.
 
 Importing this module imports torch.
 """
@@ -9,22 +9,66 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from harness.engines.transformers.answers import normaliser, scores_of
+from harness.engines.transformers.decoding import generate
 from harness.engines.transformers.loading import forward_at, pad
-from harness.errors import NumericError
-from harness.request import Loglikelihood, ScoredContinuation, Scores
+from harness.planner import plan, rows
+from harness.request import Generate
+from harness.trie import Trie
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
+    from collections.abc import Iterator, Sequence
 
     from harness.engines.base import Encoded
+    from harness.engines.transformers.answers import Decode
     from harness.engines.transformers.loading import Loaded
+    from harness.engines.transformers.memory import Room
+    from harness.engines.transformers.streaming import Ledger
+    from harness.request import Answer, Scores
 
     Ids = tuple[int, ...]
 
 _CHUNK = 256
 """Places whose float32 log-probabilities are held at once."""
+
+
+def stream(
+    loaded: Loaded, items: Sequence[Encoded], *, room: Room, ledger: Ledger, ends: frozenset[int], decode: Decode,
+    alone: bool,
+) -> Iterator[tuple[int, Answer]]:  # fmt: skip
+    """Answer all requests, batch by batch.
+
+    Args:
+        loaded: The model, with its own attention.
+        items: Encoded requests of both kinds.
+        room: How much may pass at once.
+        ledger: Is kept up to date.
+        ends: Token ids that end an answer.
+        decode: Token ids to text without control tokens.
+        alone: Pass one row at a time.
+
+    Raises:
+        NumericError: NaN or infinity at a place that is read.
+        MemoryError, torch.OutOfMemoryError: a batch is too large.
+    """
+    numbers: dict[int, list[int]] = {}
+    for number, item in enumerate(items):
+        numbers.setdefault(id(item), []).append(number)
+    batches = [(item,) for item in items] if alone else [batch.items for batch in plan(items, room.tokens)]
+    for batch in batches:
+        answers: list[Answer] = []
+        fresh = 0
+        if isinstance(batch[0].request, Generate):
+            drawn = generate(loaded, batch, ends=ends, decode=decode, alone=alone)
+            fresh = sum(len(one.token_ids) for answer in drawn for one in answer.completions)
+            answers += drawn
+        else:
+            answers += score(loaded, batch, alone=alone)
+        lengths = [len(row) for item in batch for row in rows(item)]
+        ledger.passed += len(lengths) * max(lengths) + fresh
+        ledger.minimum += len(Trie.of(row for item in batch for row in rows(item))) + fresh
+        for item, answer in zip(batch, answers, strict=True):
+            yield numbers[id(item)].pop(0), answer
 
 
 def score(loaded: Loaded, batch: Sequence[Encoded], *, alone: bool = False) -> list[Scores]:
@@ -40,7 +84,7 @@ def score(loaded: Loaded, batch: Sequence[Encoded], *, alone: bool = False) -> l
     """
     wanted = [(item.prompt_ids, ids) for item in batch for ids in item.continuation_ids]
     values = iter(score_ids(loaded, wanted, alone=alone))
-    return [_scores(item, [next(values) for _ in item.continuation_ids]) for item in batch]
+    return [scores_of(item, [next(values) for _ in item.continuation_ids]) for item in batch]
 
 
 def score_ids(loaded: Loaded, wanted: Sequence[tuple[Ids, Ids]], *, alone: bool = False) -> list[tuple[float, ...]]:
@@ -49,8 +93,8 @@ def score_ids(loaded: Loaded, wanted: Sequence[tuple[Ids, Ids]], *, alone: bool 
     Raises:
         NumericError: NaN or infinity at a scored position.
     """
-    rows, row_of = pack([head + tail[:-1] for head, tail in wanted])
-    groups = [[i] for i in range(len(rows))] if alone else [list(range(len(rows)))]
+    lines, row_of = pack([head + tail[:-1] for head, tail in wanted])
+    groups = [[i] for i in range(len(lines))] if alone else [list(range(len(lines)))]
     targets: dict[tuple[int, int], set[int]] = {}
     for head, tail in wanted:
         row = row_of[head + tail[:-1]]
@@ -58,7 +102,7 @@ def score_ids(loaded: Loaded, wanted: Sequence[tuple[Ids, Ids]], *, alone: bool 
             targets.setdefault((row, len(head) - 1 + step), set()).add(token)
     found: dict[tuple[int, int, int], float] = {}
     for group in groups:
-        found |= _run(loaded, rows, group, targets)
+        found |= _run(loaded, lines, group, targets)
     return [
         tuple(found[row_of[head + tail[:-1]], len(head) - 1 + step, token] for step, token in enumerate(tail))
         for head, tail in wanted
@@ -77,21 +121,6 @@ def pack(sequences: Sequence[Ids]) -> tuple[list[Ids], dict[Ids, int]]:
     return rows, row_of
 
 
-def log_softmax(logits: Tensor) -> Tensor:
-    """Return log-probabilities, shape (N, V), of float32 logits.
-
-    Raises:
-        NumericError: a logit is not finite.
-    """
-    if not torch.isfinite(logits).all():
-        msg = (
-            "logits: NaN or infinity in the model's output; expected finite numbers at every position that is read; "
-            "use float32, or another model"
-        )
-        raise NumericError(msg)
-    return logits.log_softmax(-1)
-
-
 def _run(
     loaded: Loaded, rows: Sequence[Ids], group: Sequence[int], targets: dict[tuple[int, int], set[int]]
 ) -> dict[tuple[int, int, int], float]:
@@ -104,20 +133,10 @@ def _run(
     found: dict[tuple[int, int, int], float] = {}
     for start in range(0, len(places), _CHUNK):
         part = places[start : start + _CHUNK]
-        logprobs = log_softmax(logits[start : start + _CHUNK])
+        some = logits[start : start + _CHUNK]
+        totals = normaliser(some)
         picks = [(i, *place, token) for i, place in enumerate(part) for token in sorted(targets[place])]
         at = torch.tensor([(pick[0], pick[3]) for pick in picks], device=loaded.device)
-        for pick, value in zip(picks, logprobs[at[:, 0], at[:, 1]].tolist(), strict=True):
+        for pick, value in zip(picks, (some[at[:, 0], at[:, 1]] - totals[at[:, 0]]).tolist(), strict=True):
             found[pick[1:]] = value
     return found
-
-
-def _scores(item: Encoded, values: list[tuple[float, ...]]) -> Scores:
-    if not isinstance(item.request, Loglikelihood):
-        msg = f"cannot score a {type(item.request).__name__}"
-        raise TypeError(msg)
-    scored = tuple(
-        ScoredContinuation(text=text, token_ids=ids, token_logprobs=logprobs)
-        for text, ids, logprobs in zip(item.request.continuations, item.continuation_ids, values, strict=True)
-    )
-    return Scores(continuations=scored, prompt=item.prompt, prompt_ids=item.prompt_ids)

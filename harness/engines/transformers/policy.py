@@ -1,0 +1,67 @@
+"""Which way a model goes through the network, decided by what the self-check measures.
+
+Importing this module imports torch and transformers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from harness.engines.transformers import selfcheck
+from harness.engines.transformers.attention import UnsupportedAttentionError
+
+if TYPE_CHECKING:
+    from harness.engines.transformers.loading import Loaded
+    from harness.engines.transformers.prompts import PromptEncoder
+    from harness.engines.transformers.selfcheck import Shift
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How requests are answered, and what to say about it."""
+
+    name: str
+    """trie or padded."""
+    shift: Shift
+    """Against the model's own forward of each probe alone."""
+    notes: tuple[str, ...]
+    alone: bool = False
+    """Whether every row must be passed alone, without padding."""
+
+
+def decide(loaded: Loaded, encoder: PromptEncoder, config: Any) -> Policy:
+    """Take the packed way where the model's own numbers come out of it, else padded batches, else single rows."""
+    where = f"{loaded.device}" + (f", {torch.get_num_threads()} threads" if loaded.device.type == "cpu" else "")
+    head = [f"device {where}, {loaded.dtype}, attention {loaded.attention}"]
+    sequences = selfcheck.probes(
+        lambda text: encoder.tokenizer(text, add_special_tokens=False)["input_ids"],
+        vocabulary=int(config.vocab_size),
+        context=encoder.context,
+    )
+    reason = selfcheck.reason_against(config)
+    if reason is None and not loaded.takes_positions:
+        reason = "it takes no position ids"
+    if reason is None:
+        try:
+            shift = selfcheck.packed(loaded, sequences)
+        except UnsupportedAttentionError as error:
+            reason = str(error)
+        else:
+            return Policy(name="trie", shift=shift, notes=(*head, _said("packing", shift)))
+    notes = [*head, f"fallback to padded batches, slower: {reason}"]
+    shift = selfcheck.measure_padded(loaded, sequences)
+    notes.append(_said("padding and batch size", shift))
+    alone = selfcheck.moving_rope(config) is not None
+    if loaded.dtype == "float32" and not shift.largest <= selfcheck.LIMIT:
+        alone = True
+        notes.append(f"that is more than {selfcheck.LIMIT:.0e} nat in float32")
+    if alone:
+        notes.append("every row is passed alone, slowly")
+    return Policy(name="padded", shift=shift, notes=tuple(notes), alone=alone)
+
+
+def _said(what: str, shift: Shift) -> str:
+    return f"self-check: {what} shift a log-probability by at most {shift.largest:.1e} nat, {shift.mean:.1e} on average"
