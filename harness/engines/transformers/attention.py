@@ -1,9 +1,8 @@
 """Our attention function behind transformers' own interface: the model stays stock, only who sees whom is ours.
 
 `TRIE` is registered with `AttentionInterface`; while a `Layout` is in place, every attention layer of a model hands its
-queries, keys and values to it. Queries of one key-value head stand below each other (grouped-query attention needs no
-copies of the keys), and every part comes back with the logarithm of its normaliser, so that parts over different keys
-can be merged exactly (Milakov and Gimelshein 2018, arXiv 1805.02867).
+queries, keys and values to it. Queries of one key-value head stand below each other, so that grouped-query attention
+needs no copies of the keys.
 
 Importing this module imports torch and transformers.
 """
@@ -30,8 +29,6 @@ _HARMLESS = frozenset({
     "position_ids", "use_cache", "is_causal", "cache_position", "output_attentions", "output_router_logits",
 })  # fmt: skip
 """Keywords that say nothing which a layout does not know."""
-# The kernel behind scaled_dot_product_attention on a CPU; the public function keeps the normaliser to itself.
-_FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001 - as said
 _FAR = 200_003
 """A position, prime so that it ends no chunk, from which a mask is looked at backwards; wider windows count as none."""
 
@@ -167,64 +164,33 @@ AttentionInterface.register(TRIE, trie_attention)
 AttentionMaskInterface.register(TRIE, trie_mask)
 
 
-def part(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, rules: Rules, *, blind: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Return attention over some of the keys, and the logarithm of its normaliser.
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, rules: Rules) -> Tensor:
+    """Return what queries take from what they see.
 
     Args:
-        q: Shape (B, K, Q, D).
+        q: Shape (B, K, Q*G, D): query by query, then head by head.
         k: Shape (B, K, L, D).
         v: Shape (B, K, L, E).
-        bias: Added to the scores, shape (B or 1, 1, Q or 1, L): 0 where seen, -inf where not.
-        rules: Scale and cap; the window is in the bias, sinks belong to the whole.
-        blind: Whether a query may see nothing here.
+        bias: Added to the scores, shape (B, 1, Q*G, L): 0 where seen, -inf where not.
+        rules: Of the layer; the window is in the bias.
 
     Returns:
-        Shape (B, K, Q, E) in the dtype of `q`, and float32 (B, K, Q); 0 and -inf where nothing is seen.
+        Shape (B, K, Q*G, E).
     """
-    if _fused(q, v, rules) and not blind:
-        mask = None if bias is None else bias.expand(*bias.shape[:2], q.shape[2], -1)
-        out, total = _FLASH(q, k, v, attn_mask=mask, scale=rules.scale)
-        return out, total
-    scores = _scores(q, k, bias, rules)
-    total = scores.logsumexp(-1)
-    weights = (scores - total.clamp(min=torch.finfo(total.dtype).min)[..., None]).exp()
-    return weights.to(v.dtype) @ v, total
+    if rules.softcap is None and rules.sinks is None:
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=rules.scale)
+    return weights(q @ k.transpose(-1, -2), bias, rules).to(v.dtype) @ v
 
 
-def whole(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, rules: Rules) -> Tensor:
-    """Return attention over all that is seen; shapes as in `part`."""
-    if rules.sinks is not None:
-        return drain(*part(q, k, v, bias, rules), rules.sinks)
-    if rules.softcap is None:
-        mask = None if bias is None else bias.expand(*bias.shape[:2], q.shape[2], -1)
-        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=rules.scale)
-    return _scores(q, k, bias, rules).softmax(-1).to(v.dtype) @ v
-
-
-def merge(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], sinks: Tensor | None = None) -> Tensor:
-    """Return attention over the keys of both parts, shape and dtype of the first part's output."""
-    (a, x), (b, y) = one, other
-    # The share of the second part is the logistic function of the difference of the log-normalisers.
-    share = (y - x).sigmoid()[..., None]
-    found = torch.lerp(a.float(), b.float(), share).to(a.dtype)
-    return found if sinks is None else drain(found, torch.logaddexp(x, y), sinks)
-
-
-def drain(out: Tensor, total: Tensor, sinks: Tensor) -> Tensor:
-    """Give a sink per head its share of the weight; queries stand token by token, then head by head."""
-    score = sinks.float().view(out.shape[1], -1).repeat(1, out.shape[2] * out.shape[1] // len(sinks))
-    return out * (total - score).sigmoid()[..., None].to(out.dtype)
-
-
-def _fused(q: Tensor, v: Tensor, rules: Rules) -> bool:
-    """Tell whether torch has one kernel for it that says its normaliser."""
-    return rules.softcap is None and q.device.type == "cpu" and v.shape[-1] == q.shape[-1]
-
-
-def _scores(q: Tensor, k: Tensor, bias: Tensor | None, rules: Rules) -> Tensor:
-    scores = (q @ k.transpose(-1, -2)).float() * rules.scale
+def weights(scores: Tensor, bias: Tensor, rules: Rules) -> Tensor:
+    """Return the weights of keys from raw scores, float32, shape (B, K, Q*G, L)."""
+    scores = scores.float().mul_(rules.scale) if scores.dtype != torch.float32 else scores.mul_(rules.scale)
     if rules.softcap is not None:
-        scores = (scores / rules.softcap).tanh() * rules.softcap
-    return scores if bias is None else scores + bias
+        scores = scores.div_(rules.softcap).tanh_().mul_(rules.softcap)
+    scores = scores.add_(bias)
+    if rules.sinks is None:
+        return scores.softmax(-1)
+    batch, kinds, queries, _ = scores.shape
+    sinks = rules.sinks.float().view(kinds, -1)
+    column = sinks.repeat(1, queries // sinks.shape[1])[None, :, :, None].expand(batch, -1, -1, -1)
+    return torch.cat([scores, column], -1).softmax(-1)[..., :-1]

@@ -101,12 +101,12 @@ class PackLayout:
         if len(group.blocks) == 1:
             block = group.blocks[0]
             asked = q[:, block.start : block.stop].reshape(1, kinds, -1, size)
-            found = attention.whole(asked, k, v, bias, rules)
+            found = attention.attend(asked, k, v, bias, rules)
             out[:, block.start : block.stop] = found.view(kinds, -1, each, v.shape[-1])
             return
         count, width = group.queries.shape
         asked = q[:, group.queries].transpose(0, 1).reshape(count, kinds, width * each, size)
-        found = attention.whole(asked, k, v, bias, rules)
+        found = attention.attend(asked, k, v, bias, rules)
         out[:, group.queries[group.real]] = found.view(count, kinds, width, each, -1).transpose(0, 1)[:, group.real]
 
     def _group(self, blocks: list[Block]) -> _Group:

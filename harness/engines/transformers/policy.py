@@ -54,7 +54,8 @@ def decide(loaded: Loaded, encoder: PromptEncoder, config: Any) -> Policy:
     notes = [*head, f"fallback to padded batches, slower: {reason}"]
     shift = selfcheck.measure_padded(loaded, sequences)
     notes.append(_said("padding and batch size", shift))
-    alone = selfcheck.moving_rope(config) is not None
+    # What rules out packing by config is not safe in a padded batch either: moving angles, convolutions.
+    alone = selfcheck.reason_against(config) is not None
     if loaded.dtype == "float32" and not shift.largest <= selfcheck.LIMIT:
         alone = True
         notes.append(f"that is more than {selfcheck.LIMIT:.0e} nat in float32")

@@ -2,7 +2,7 @@
 
 A row is a state of the network: one prompt and one sampled prefix. Samples that have drawn the same tokens so far are
 one row. Keys and values of a prompt are held once, whatever the number of its samples; those of the sampled tokens are
-held per row. The two parts of attention are merged by their normalisers.
+held per row.
 
 Importing this module imports torch and transformers.
 """
@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from harness.engines.transformers import attention
 from harness.engines.transformers.answers import Sample, advance
 from harness.engines.transformers.loading import forward_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -61,6 +63,11 @@ class Cohort:
 
         return cohort, fill
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt."""
+        return next(iter(self.keys.values())).shape[2]
+
     def select(self, prompts: Tensor) -> None:
         """Keep these prompts only."""
         self.lengths = self.lengths[prompts]
@@ -99,10 +106,31 @@ class _Slice:
     """Prompt and place of each row where several share a prompt; None where they stand one to one."""
     width: int
     """Rows of a prompt at most."""
-    hidden: Tensor
-    """Whether a key is padding, shape (P, L)."""
-    positions: Tensor
-    """Position of each prompt's rows, shape (P, width)."""
+
+    def scores(self, q: Tensor, layer: int, longest: int) -> Tensor:
+        """Return raw scores over the prompts' keys, filled up with zeros to (rows, K, G, longest)."""
+        keys = self.cohort.keys[layer].transpose(-1, -2)
+        asked = q[self.start : self.stop]
+        found = asked @ keys if self.spread is None else self._gather(self._scatter(asked) @ keys)
+        return functional.pad(found, (0, longest - found.shape[-1]))
+
+    def values(self, weights: Tensor, layer: int) -> Tensor:
+        """Return what the rows take from the prompts' values, shape (rows, K, G, E)."""
+        values = self.cohort.values[layer]
+        share = weights[self.start : self.stop, :, :, : values.shape[2]]
+        return share @ values if self.spread is None else self._gather(self._scatter(share) @ values)
+
+    def _scatter(self, rows: Tensor) -> Tensor:
+        """Stack the rows of each prompt: (rows, K, G, X) to (P, K, width*G, X)."""
+        _, kinds, each, size = rows.shape
+        stacked = rows.new_zeros(len(self.cohort.lengths), self.width, kinds, each, size)
+        stacked[self.spread] = rows
+        return stacked.transpose(1, 2).reshape(len(stacked), kinds, self.width * each, size)
+
+    def _gather(self, stacked: Tensor) -> Tensor:
+        """Undo `_scatter`."""
+        count, kinds, _, size = stacked.shape
+        return stacked.view(count, kinds, self.width, -1, size).transpose(1, 2)[self.spread]
 
 
 class _Suffixes:
@@ -150,65 +178,48 @@ class _Suffixes:
 class PoolLayout:
     """Who sees whom in one step: every row its prompt and its own sampled tokens."""
 
-    def __init__(self, rows: Sequence[Row], suffixes: _Suffixes, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, rows: Sequence[Row], suffixes: _Suffixes, device: torch.device) -> None:
         """Lay out the rows; those of one cohort stand together."""
         self._suffixes = suffixes
-        self._dtype = dtype
         self._rows = torch.arange(len(rows), device=device)
         times = [row.time - 1 for row in rows]
         self._times = torch.tensor(times, device=device)
+        self._lengths = torch.tensor([row.length for row in rows], device=device)
         self._steps = max(times) + 1
-        self.positions = torch.tensor([row.length + time for row, time in zip(rows, times, strict=True)], device=device)
-        self._slices = list(_slices(rows, self.positions))
-        self._biases: dict[tuple[int, int | None], Tensor] = {}
+        self._longest = max(row.cohort.longest for row in rows)
+        self._slices = list(_slices(rows, device))
+        self._biases: dict[int | None, Tensor] = {}
+
+    @property
+    def positions(self) -> Tensor:
+        """Position of the token of each row, shape (R,)."""
+        return self._lengths + self._times
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rules: Rules) -> Tensor:
-        """See `attention.Layout`; one token per row."""
+        """See `attention.Layout`; one token per row. Scores stand in two parts: over the prompt, over what followed."""
         heads, count, size = q.shape
         kinds = k.shape[0]
         own_k = self._suffixes.put(0, layer, self._rows, self._times, k)[:, :, : self._steps]
         own_v = self._suffixes.put(1, layer, self._rows, self._times, v)[:, :, : self._steps]
         q = q.view(kinds, heads // kinds, count, size).permute(2, 0, 1, 3).contiguous()
-        own = attention.part(q, own_k, own_v, self._own_bias(rules.window), rules)
-        parts = [self._prompts(i, layer, q, rules) for i in range(len(self._slices))]
-        outs, totals = zip(*parts, strict=True)
-        prompts = (torch.cat(outs), torch.cat(totals)) if len(parts) > 1 else parts[0]
-        return attention.merge(prompts, own, rules.sinks).reshape(count, heads, -1)
+        parts = [some.scores(q, layer, self._longest) for some in self._slices]
+        scores = torch.cat([torch.cat(parts), q @ own_k.transpose(-1, -2)], -1)
+        weights = attention.weights(scores, self._bias(rules.window), rules).to(v.dtype)
+        prompts = [some.values(weights, layer) for some in self._slices]
+        return (weights[..., self._longest :] @ own_v + torch.cat(prompts)).reshape(count, heads, -1)
 
-    def _prompts(self, number: int, layer: int, q: Tensor, rules: Rules) -> tuple[Tensor, Tensor]:
-        """Return the part over the prompts of one cohort, shapes (R, K, G, E) and (R, K, G)."""
-        some = self._slices[number]
-        keys, values = some.cohort.keys[layer], some.cohort.values[layer]
-        asked = q[some.start : some.stop]
-        blind = rules.window is not None
-        if some.spread is None:
-            return attention.part(asked, keys, values, self._bias(number, rules.window, 1), rules, blind=blind)
-        _, kinds, each, size = asked.shape
-        wide = asked.new_zeros(len(keys), some.width, kinds, each, size)
-        wide[some.spread] = asked
-        wide = wide.transpose(1, 2).reshape(len(keys), kinds, some.width * each, size)
-        out, total = attention.part(wide, keys, values, self._bias(number, rules.window, each), rules, blind=blind)
-        out = out.view(len(keys), kinds, some.width, each, -1).transpose(1, 2)[some.spread]
-        return out, total.view(len(keys), kinds, some.width, each).transpose(1, 2)[some.spread]
-
-    def _bias(self, number: int, window: int | None, each: int) -> Tensor:
-        if (number, window) not in self._biases:
-            some = self._slices[number]
-            hidden = some.hidden[:, None, None, :]
+    def _bias(self, window: int | None) -> Tensor:
+        """Return 0 where a row sees a key and -inf where not, shape (R, 1, 1, longest + steps)."""
+        if window not in self._biases:
+            device = self._times.device
+            prompt = torch.arange(self._longest, device=device).expand(len(self._times), -1)
+            own = self._lengths[:, None] + torch.arange(self._steps, device=device)
+            real = torch.cat([prompt < self._lengths[:, None], own <= self.positions[:, None]], -1)
             if window is not None:
-                keys = torch.arange(hidden.shape[-1], device=hidden.device)
-                far = some.positions[:, :, None] - keys >= window
-                hidden = hidden | far.repeat_interleave(each, 1)[:, None]
-            self._biases[number, window] = torch.zeros_like(hidden, dtype=self._dtype).masked_fill_(hidden, -math.inf)
-        return self._biases[number, window]
-
-    def _own_bias(self, window: int | None) -> Tensor:
-        if (-1, window) not in self._biases:
-            ahead = self._times[:, None] - torch.arange(self._steps, device=self._times.device)
-            hidden = (ahead < 0) if window is None else (ahead < 0) | (ahead >= window)
-            bias = torch.zeros_like(hidden, dtype=self._dtype).masked_fill_(hidden, -math.inf)
-            self._biases[-1, window] = bias[:, None, None, :]
-        return self._biases[-1, window]
+                real &= self.positions[:, None] - torch.cat([prompt, own], -1) < window
+            bias = torch.zeros(real.shape, device=device).masked_fill_(~real, -math.inf)
+            self._biases[window] = bias[:, None, None, :]
+        return self._biases[window]
 
 
 class Pool:
@@ -253,7 +264,7 @@ class Pool:
         """Pass one token of every row; return the samples that are done."""
         rows, loaded = self._rows, self._loaded
         self._suffixes.room(len(rows), max(row.time for row in rows))
-        layout = PoolLayout(rows, self._suffixes, loaded.device, loaded.model.dtype)
+        layout = PoolLayout(rows, self._suffixes, loaded.device)
         tokens = torch.tensor([[row.samples[0].ids[-1] for row in rows]], device=loaded.device)
         every = torch.arange(len(rows), device=loaded.device)
         with attention.use(layout):
@@ -297,37 +308,19 @@ class Pool:
                 row.prompt = place[row.prompt]
 
 
-def _slices(rows: Sequence[Row], positions: Tensor) -> list[_Slice]:
-    found = []
+def _slices(rows: Sequence[Row], device: torch.device) -> Iterator[_Slice]:
     start = 0
-    while start < len(rows):
-        cohort = rows[start].cohort
-        stop = start
-        while stop < len(rows) and rows[stop].cohort is cohort:
-            stop += 1
-        found.append(_slice(rows[start:stop], start, positions[start:stop]))
+    for _, group in groupby(rows, key=lambda row: id(row.cohort)):
+        some = list(group)
+        used: dict[int, int] = {}
+        places = []
+        for row in some:
+            places.append(used.get(row.prompt, 0))
+            used[row.prompt] = places[-1] + 1
+        prompts = [row.prompt for row in some]
+        spread = None
+        if prompts != list(range(len(some[0].cohort.lengths))):
+            spread = (torch.tensor(prompts, device=device), torch.tensor(places, device=device))
+        stop = start + len(some)
+        yield _Slice(cohort=some[0].cohort, start=start, stop=stop, spread=spread, width=max(used.values()))
         start = stop
-    return found
-
-
-def _slice(rows: Sequence[Row], start: int, positions: Tensor) -> _Slice:
-    cohort = rows[0].cohort
-    count = len(cohort.lengths)
-    places: list[int] = []
-    used: dict[int, int] = {}
-    for row in rows:
-        places.append(used.get(row.prompt, 0))
-        used[row.prompt] = places[-1] + 1
-    prompts = [row.prompt for row in rows]
-    spread = None
-    wide = positions[:, None]
-    width = max(used.values())
-    if prompts != list(range(count)):
-        spread = (torch.tensor(prompts, device=positions.device), torch.tensor(places, device=positions.device))
-        wide = positions.new_zeros(count, width)
-        wide[spread] = positions
-    longest = next(iter(cohort.keys.values())).shape[2]
-    hidden = torch.arange(longest, device=positions.device) >= cohort.lengths[:, None]
-    return _Slice(
-        cohort=cohort, start=start, stop=start + len(rows), spread=spread, width=width, hidden=hidden, positions=wide
-    )
