@@ -1,4 +1,4 @@
-"""Requests to batches: dedupe, count tokens, cut by budget. Pure data, no torch.
+"""Requests to tokens, and to padded batches for engines that plan nothing themselves. Pure data, no torch.
 
 A batch is homogeneous (all scored or all generated), sorted longest first so that the widest allocation comes first and
 the time left is never underestimated, and cut so that its padded size keeps the token budget. The order depends on the
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.request import Generate
+from harness.trie import Trie
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,7 +43,9 @@ class Cost:
     requests: int = 0
     unique: int = 0
     tokens: int = 0
-    """Tokens that pass through the network, new tokens counted as if every completion ran to its limit."""
+    """Tokens that pass through the network, each shared prefix once, new tokens as if every completion ran on."""
+    alone: int = 0
+    """The same if every request were passed by itself."""
 
     def seconds(self, rate: float = TOKENS_PER_SECOND) -> float:
         """Estimated time at `rate` tokens per second."""
@@ -62,16 +65,15 @@ def rows(encoded: Encoded) -> tuple[tuple[int, ...], ...]:
 
 def tokens(encoded: Encoded) -> int:
     """Return the tokens that pass through the network for one request, at most."""
-    count = sum(len(row) for row in rows(encoded))
-    if isinstance(encoded.request, Generate):
-        count += encoded.request.n * encoded.request.max_tokens
-    return count
+    return sum(len(row) for row in rows(encoded)) + _new(encoded)
 
 
 def cost(asked: int, unique: Iterable[Encoded]) -> Cost:
     """Return the cost of `unique` requests that `asked` requests came down to."""
     kept = list(unique)
-    return Cost(requests=asked, unique=len(kept), tokens=sum(tokens(item) for item in kept))
+    fresh = sum(_new(item) for item in kept)
+    shared = len(Trie.of(row for item in kept for row in rows(item)))
+    return Cost(requests=asked, unique=len(kept), tokens=shared + fresh, alone=sum(tokens(item) for item in kept))
 
 
 def plan(requests: Sequence[Encoded], budget: int) -> tuple[Batch, ...]:
@@ -97,6 +99,14 @@ def plan(requests: Sequence[Encoded], budget: int) -> tuple[Batch, ...]:
         if current:
             batches.append(_batch(tuple(current)))
     return tuple(batches)
+
+
+def _new(encoded: Encoded) -> int:
+    """Return the tokens that are sampled at most; greedy samples are all alike."""
+    request = encoded.request
+    if not isinstance(request, Generate):
+        return 0
+    return request.max_tokens * (request.n if request.temperature > 0 else 1)
 
 
 def _order(encoded: Encoded) -> tuple[int, str]:

@@ -164,6 +164,9 @@ class Counts:
     from_store: int = 0
     asked: int = 0
     tokens: int = 0
+    """Passed through the network."""
+    minimum: int = 0
+    """Tokens after perfect prefix sharing; 0 where the engine does not count them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,8 +110,8 @@ class Reporting:
                 rate = run.rate(spec)
                 self._said.append(
                     f"plan for {spec}: {len(tickets)} checks, {cost.requests} requests, {cost.unique} unique and not "
-                    f"yet answered, at most {cost.tokens} tokens, about {cost.seconds(rate) / 60:.1f} minutes at "
-                    f"{rate:.0f} tokens per second"
+                    f"yet answered, at most {cost.tokens} tokens ({cost.alone} if no prefix were shared), about "
+                    f"{cost.seconds(rate) / 60:.1f} minutes at {rate:.0f} tokens per second"
                 )
         except TellsError as error:
             msg = f"--plan: {error}"
@@ -278,7 +278,8 @@ def _like_evals(folder: Path) -> Iterable[Path]:
 
 def _counts(facts: dict[str, Any]) -> dict[str, int]:
     known = facts.get("counts", {})
-    return {name: known[name] for name in ("requests", "unique", "from_store", "asked", "tokens") if name in known}
+    names = ("requests", "unique", "from_store", "asked", "tokens", "minimum")
+    return {name: known[name] for name in names if name in known}
 
 
 def _model(spec: str, facts: dict[str, Any] | None) -> record.ModelRecord:

@@ -69,7 +69,8 @@ def render(record: RunRecord) -> str:
         room -= shown[item.node_id]
     return _environment().get_template("report.html.j2").render(
         record=record, result=result, items=items, shown=shown, plain_words=words.plain_words(record, result),
-        tally=words.tally(record), max_reasons=MAX_REASONS, max_scored=MAX_SCORED, max_tokens=MAX_TOKENS,
+        tally=words.tally(record), shared=words.shared,
+        max_reasons=MAX_REASONS, max_scored=MAX_SCORED, max_tokens=MAX_TOKENS,
         max_cards=MAX_CARDS,
         suites={suite.id: suite for suite in record.suites},
         not_selected=sorted(set(record.planned) - set(record.selected)),

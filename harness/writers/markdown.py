@@ -99,7 +99,7 @@ def _ran(record: RunRecord) -> list[str]:
         "## What ran",
         "",
         f"- Checks: {ran} ({left_out} not selected, {missing} without a result)",
-        f"- Requests: {asked}, {counts.asked} asked; {counts.tokens} tokens",
+        f"- Requests: {asked}, {counts.asked} asked; {counts.tokens} tokens{words.shared(counts)}",
         f"- Run: {markdown(f'{record.run_id}, {record.started} to {record.finished}', PROSE)}",
         f"- Command: {markdown(record.command, PROSE)}",
     ]

@@ -12,7 +12,7 @@ from harness.verdict import PRECEDENCE, Verdict
 
 if TYPE_CHECKING:
     from harness.gate import GateResult
-    from harness.record import ItemRecord, RunRecord
+    from harness.record import Counts, ItemRecord, RunRecord
     from harness.verdict import Bound, Measurement
 
 LETTERS = {
@@ -113,6 +113,13 @@ def tally(record: RunRecord) -> dict[Verdict, int]:
     """Return how many items have each verdict, worst first, verdicts without items left out."""
     counts = Counter(item.verdict for item in record.items)
     return {verdict: counts[verdict] for verdict in PRECEDENCE if counts[verdict]}
+
+
+def shared(counts: Counts) -> str:
+    """Return what the tokens passed are measured against; nothing where the engine did not count."""
+    if not counts.minimum:
+        return ""
+    return f" passed, {counts.tokens / counts.minimum:.2f} times the minimum after perfect prefix sharing"
 
 
 def plain_words(record: RunRecord, result: GateResult) -> str:

@@ -126,7 +126,8 @@ def test_what_several_scripts_ask_is_asked_once_and_in_one_batch() -> None:
     settled(broker, one=[[ask("a"), ask("b"), ask("a")]], two=[[ask("b"), ask("c")]])
     assert model.batches == [3]
     assert broker.tally.to_json() | {"seconds": 0, "tokens": 0} == {
-        "requests": 5, "unique": 3, "from_store": 0, "asked": 3, "tokens": 0, "failures": 0, "seconds": 0,
+        "requests": 5, "unique": 3, "from_store": 0, "asked": 3, "tokens": 0, "minimum": 0,
+        "failures": 0, "seconds": 0,
     }  # fmt: skip
 
 

@@ -359,7 +359,7 @@ def test_cost_asks_nothing_and_counts_per_model(spec: Callable[..., str]) -> Non
         run.settle(tickets_of(suite, model))
         assert costs[model].requests == run.facts()["counts"]["requests"]
         assert costs[model].unique == run.facts()["counts"]["asked"]
-        assert costs[model].tokens == run.facts()["counts"]["tokens"]
+        assert costs[model].alone == run.facts()["counts"]["tokens"]
 
 
 def test_facts_are_json_and_name_the_model_even_if_it_broke(spec: Callable[..., str]) -> None:
