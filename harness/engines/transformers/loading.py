@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
+from harness.engines.transformers import linears
 from harness.errors import ModelRefused, ModelUnavailable
 
 if TYPE_CHECKING:
@@ -106,8 +106,7 @@ def load(folder: Path, *, device: torch.device, dtype: str) -> Loaded:
         raise ModelRefused(msg)
     positions = "position_ids" in inspect.signature(model.forward).parameters
     head = model.get_output_embeddings()
-    if dtype != "float32" and type(head) is nn.Linear:
-        _widen(head)
+    linears.pack_head(model, head)
     return Loaded(model=model, device=device, dtype=dtype, attention=attention, takes_positions=positions, head=head)
 
 
@@ -172,17 +171,6 @@ def pad(
     mask_tensor = torch.tensor(mask, device=device)
     positions = (mask_tensor.cumsum(1) - 1).clamp(min=0)
     return torch.tensor(ids, device=device), mask_tensor, positions
-
-
-def _widen(head: nn.Linear) -> None:
-    """Let the head of a model in half precision run in float32: rounding its output is half of a margin's error."""
-    weight = head.weight.detach().float()
-    bias = None if head.bias is None else head.bias.detach().float()
-
-    def forward(input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
-        return functional.linear(input.float(), weight, bias)
-
-    head.forward = forward  # type: ignore[method-assign]
 
 
 def _keep_heap() -> None:

@@ -12,6 +12,7 @@ import torch
 
 from harness.engines.transformers import selfcheck
 from harness.engines.transformers.attention import UnsupportedAttentionError
+from harness.engines.transformers.linears import pack_linears
 
 if TYPE_CHECKING:
     from harness.engines.transformers.loading import Loaded
@@ -41,27 +42,30 @@ def decide(loaded: Loaded, encoder: PromptEncoder, config: Any) -> Policy:
         vocabulary=int(config.vocab_size),
         context=encoder.context,
     )
+    alone = [selfcheck.plain(loaded, sequence) for sequence in sequences]
+    # After the reference was read: what the new layout does to the numbers is checked as well.
+    pack_linears(loaded.model, loaded.head)
     reason = selfcheck.reason_against(config)
     if reason is None and not loaded.takes_positions:
         reason = "it takes no position ids"
     if reason is None:
         try:
-            shift = selfcheck.packed(loaded, sequences)
+            shift = selfcheck.packed(loaded, sequences, alone)
         except UnsupportedAttentionError as error:
             reason = str(error)
         else:
             return Policy(name="trie", shift=shift, notes=(*head, _said("packing", shift)))
     notes = [*head, f"fallback to padded batches, slower: {reason}"]
-    shift = selfcheck.measure_padded(loaded, sequences)
+    shift = selfcheck.measure_padded(loaded, sequences, alone)
     notes.append(_said("padding and batch size", shift))
     # What rules out packing by config is not safe in a padded batch either: moving angles, convolutions.
-    alone = selfcheck.reason_against(config) is not None
+    single = selfcheck.reason_against(config) is not None
     if loaded.dtype == "float32" and not shift.largest <= selfcheck.LIMIT:
-        alone = True
+        single = True
         notes.append(f"that is more than {selfcheck.LIMIT:.0e} nat in float32")
-    if alone:
+    if single:
         notes.append("every row is passed alone, slowly")
-    return Policy(name="padded", shift=shift, notes=tuple(notes), alone=alone)
+    return Policy(name="padded", shift=shift, notes=tuple(notes), alone=single)
 
 
 def _said(what: str, shift: Shift) -> str:

@@ -78,12 +78,11 @@ def reason_against(config: Any) -> str | None:
     return f"it has layers of type {', '.join(sorted(layers))}" if layers else None
 
 
-def measure_padded(loaded: Loaded, sequences: Sequence[Sequence[int]]) -> Shift:
+def measure_padded(loaded: Loaded, sequences: Sequence[Sequence[int]], alone: Sequence[Tensor]) -> Shift:
     """Compare padded batches with each sequence alone.
 
     Compared are the scoring path (padded right) at every place and the first step of generation (padded left).
     """
-    alone = [plain(loaded, sequence) for sequence in sequences]
     index = [(row, place) for row, sequence in enumerate(sequences) for place in range(len(sequence))]
     at = torch.tensor(index, device=loaded.device)
     ids, mask, positions = pad(sequences, loaded.device)
@@ -158,13 +157,17 @@ def plain(loaded: Loaded, sequence: Sequence[int]) -> Tensor:
     return logits[0].float().log_softmax(-1)
 
 
-def packed(loaded: Loaded, sequences: Sequence[Sequence[int]]) -> Shift:
+def packed(loaded: Loaded, sequences: Sequence[Sequence[int]], alone: Sequence[Tensor]) -> Shift:
     """Set the model's attention to ours and compare; set it back where that fails.
+
+    Args:
+        loaded: The model, its attention its own.
+        sequences: Token ids.
+        alone: What `plain` gave for each while the model was wholly its own.
 
     Raises:
         UnsupportedAttentionError: our attention does not do what the model needs, or gives other numbers.
     """
-    alone = [plain(loaded, sequence) for sequence in sequences]
     try:
         loaded.model.set_attn_implementation(attention.TRIE)
         scored = measure_packed(loaded, sequences, alone)
