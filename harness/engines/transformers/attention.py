@@ -138,6 +138,8 @@ def trie_attention(  # noqa: PLR0917 - transformers' own arguments in its own or
     _STATE.calls += 1
     scale = size**-0.5 if scaling is None else float(scaling)
     rules = Rules(scale=scale, window=sliding_window, softcap=softcap, sinks=s_aux)
+    # With a residual stream in float32, rotary embeddings widen queries and keys, and nothing widens the values.
+    query, key = query.to(value.dtype), key.to(value.dtype)
     return layout.attend(int(layer), query[0], key[0], value[0], rules)[None], None
 
 
@@ -177,7 +179,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, rules: Rules) -> Tenso
     Returns:
         Shape (B, K, Q*G, E).
     """
-    if rules.softcap is None and rules.sinks is None:
+    # torch's fused kernel is slower in bfloat16 on a CPU than the two products and the softmax by themselves.
+    slow = q.device.type == "cpu" and q.dtype == torch.bfloat16
+    if rules.softcap is None and rules.sinks is None and not slow:
         return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=rules.scale)
     return weights(q @ k.transpose(-1, -2), bias, rules).to(v.dtype) @ v
 

@@ -40,6 +40,22 @@ class Loaded:
     takes_positions: bool
     """Whether `forward` takes position ids; models without them count from the attention mask or not at all."""
     head: nn.Module | None = None
+    residual: linears.Residual | None = None
+    """Whether the residual stream may run in float32; None in float32."""
+
+    def ours(self, *, wide: bool = True) -> None:
+        """Set the model's attention to ours, and its residual stream to float32 if `wide`."""
+        from harness.engines.transformers.attention import TRIE  # noqa: PLC0415 - imports transformers
+
+        self.model.set_attn_implementation(TRIE)
+        if self.residual is not None:
+            self.residual.on = wide
+
+    def stock(self) -> None:
+        """Set the model's attention and residual stream back to its own."""
+        self.model.set_attn_implementation(self.attention)
+        if self.residual is not None:
+            self.residual.on = False
 
     def cache(self) -> Any:
         """Return an empty key-value cache that knows the model's layer types."""
@@ -107,7 +123,11 @@ def load(folder: Path, *, device: torch.device, dtype: str) -> Loaded:
     positions = "position_ids" in inspect.signature(model.forward).parameters
     head = model.get_output_embeddings()
     linears.pack_head(model, head)
-    return Loaded(model=model, device=device, dtype=dtype, attention=attention, takes_positions=positions, head=head)
+    residual = None if dtype == "float32" else linears.Residual(model)
+    return Loaded(
+        model=model, device=device, dtype=dtype, attention=attention, takes_positions=positions, head=head,
+        residual=residual,
+    )  # fmt: skip
 
 
 def forward_at(  # noqa: D417 - the keywords are transformers' own

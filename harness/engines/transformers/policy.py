@@ -15,6 +15,10 @@ from harness.engines.transformers.attention import UnsupportedAttentionError
 from harness.engines.transformers.linears import pack_linears
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
     from harness.engines.transformers.loading import Loaded
     from harness.engines.transformers.prompts import PromptEncoder
     from harness.engines.transformers.selfcheck import Shift
@@ -50,11 +54,11 @@ def decide(loaded: Loaded, encoder: PromptEncoder, config: Any) -> Policy:
         reason = "it takes no position ids"
     if reason is None:
         try:
-            shift = selfcheck.packed(loaded, sequences, alone)
+            shift, stream = _packed(loaded, sequences, alone)
         except UnsupportedAttentionError as error:
             reason = str(error)
         else:
-            return Policy(name="trie", shift=shift, notes=(*head, _said("packing", shift)))
+            return Policy(name="trie", shift=shift, notes=(*head, *stream, _said("packing", shift)))
     notes = [*head, f"fallback to padded batches, slower: {reason}"]
     shift = selfcheck.measure_padded(loaded, sequences, alone)
     notes.append(_said("padding and batch size", shift))
@@ -66,6 +70,20 @@ def decide(loaded: Loaded, encoder: PromptEncoder, config: Any) -> Policy:
     if single:
         notes.append("every row is passed alone, slowly")
     return Policy(name="padded", shift=shift, notes=tuple(notes), alone=single)
+
+
+def _packed(
+    loaded: Loaded, sequences: Sequence[Sequence[int]], alone: Sequence[Tensor]
+) -> tuple[Shift, tuple[str, ...]]:
+    """Try the packed way, in half precision first with a residual stream in float32, which not every model takes."""
+    if loaded.residual is not None:
+        try:
+            shift = selfcheck.packed(loaded, sequences, alone, wide=True)
+        except UnsupportedAttentionError:
+            pass
+        else:
+            return shift, ("residual stream in float32",)
+    return selfcheck.packed(loaded, sequences, alone, wide=False), ()
 
 
 def _said(what: str, shift: Shift) -> str:
