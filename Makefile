@@ -12,7 +12,7 @@ SUITES ?= evals
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: env eval gate test lint bench docs
+.PHONY: env eval gate test lint bench bench-gpu docs
 .DEFAULT_GOAL := eval
 
 $(VENV)/.done: pyproject.toml constraints.txt
@@ -46,8 +46,13 @@ lint: env
 	$(BIN)/mypy
 	$(BIN)/tells validate evals
 
+# BENCH='--workloads W1,W2 --peer lmeval=/path/to/python ...' says what runs; see bench/README.md
 bench: env
-	$(BIN)/python bench/agreement.py
+	$(BIN)/python bench/speed.py $(BENCH)
+	$(BIN)/python bench/accuracy.py
+
+bench-gpu: env
+	$(BIN)/python bench/gpu.py
 
 docs: env
 	$(BIN)/python -m tests.make_docs

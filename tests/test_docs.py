@@ -98,4 +98,4 @@ def test_the_commands_of_the_makefile_are_the_promised_ones():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     phony = re.search(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE)
     assert phony
-    assert set(phony.group(1).split()) == {"env", "eval", "gate", "test", "lint", "bench", "docs"}
+    assert set(phony.group(1).split()) == {"env", "eval", "gate", "test", "lint", "bench", "bench-gpu", "docs"}

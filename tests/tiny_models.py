@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,10 +38,130 @@ _CORPUS = (
     "one two three four five six seven eight nine ten 0123456789 system user assistant Answer: Question:",
     "A ship left the harbour in the morning; it carried salt, wool and letters (A) (B) (C)",
 )
-_SIZES = {
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tiny:
+    """An architecture in small."""
+
+    kind: str = ""
+    """Type of the model as transformers names it; empty where it is the architecture's own name."""
+    trait: str = ""
+    """What sets it apart for an engine, in a few words."""
+    sizes: dict[str, Any]
+    config: dict[str, Any] = field(default_factory=dict)
+    """Entries beside or in place of the sizes."""
+
+
+_BLOCK: dict[str, Any] = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 256, "initializer_range": 0.2,
+    "initializer_range": 0.2,
 }  # fmt: skip
+"""Weights of this spread give sharp distributions, which forgive no fault."""
+_GROUPED: dict[str, Any] = {**_BLOCK, "num_key_value_heads": 2, "head_dim": 16}
+"""Two query heads per key head."""
+_GPT: dict[str, Any] = {"n_embd": 64, "n_layer": 2, "n_head": 4, "initializer_range": 0.2}
+_EXPERTS: dict[str, Any] = {
+    "num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+}  # fmt: skip
+_LATENT: dict[str, Any] = {
+    "num_key_value_heads": 4, "kv_lora_rank": 16, "q_lora_rank": 24, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16,
+    "v_head_dim": 12, "n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2, "n_group": 1,
+    "topk_group": 1, "moe_intermediate_size": 32, "first_k_dense_replace": 1,
+}  # fmt: skip
+_OPT: dict[str, Any] = {
+    "hidden_size": 64, "word_embed_proj_dim": 64, "ffn_dim": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "init_std": 0.2,
+}  # fmt: skip
+_DELTA: dict[str, Any] = {
+    "linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 16, "linear_value_head_dim": 16,
+    "shared_expert_intermediate_size": 32, "layer_types": ["linear_attention", "full_attention"],
+}  # fmt: skip
+_WINDOW: dict[str, Any] = {"sliding_window": 16}
+_MIXED: dict[str, Any] = {**_WINDOW, "layer_types": ["sliding_attention", "full_attention"]}
+_LONG_ROPE: dict[str, Any] = {
+    "rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 8, "long_factor": [3.0] * 8,
+}  # fmt: skip
+_GEMMA2: dict[str, Any] = {
+    **_WINDOW, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 5.0, "query_pre_attn_scalar": 16,
+}  # fmt: skip
+
+TINY: dict[str, Tiny] = {
+    "llama": Tiny(trait="tied head", sizes=_GROUPED, config={"tie_word_embeddings": True}),
+    "llama-untied": Tiny(kind="llama", trait="untied head", sizes=_GROUPED, config={"tie_word_embeddings": False}),
+    "llama-biased": Tiny(
+        kind="llama", trait="biases everywhere", sizes=_GROUPED, config={"attention_bias": True, "mlp_bias": True}
+    ),
+    "gpt2": Tiny(trait="learned positions", sizes=_GPT),
+    "gpt_bigcode": Tiny(trait="learned positions, one key head", sizes=_GPT),
+    "opt": Tiny(trait="learned positions, queries scaled beforehand", sizes=_OPT),
+    "qwen2": Tiny(trait="biased queries and keys", sizes=_GROUPED, config={"tie_word_embeddings": True}),
+    "qwen2-window": Tiny(
+        kind="qwen2",
+        trait="a window on the upper layers",
+        sizes=_GROUPED,
+        config={**_WINDOW, "use_sliding_window": True, "max_window_layers": 1},
+    ),
+    "qwen3": Tiny(trait="normed queries and keys", sizes=_GROUPED),
+    "gemma": Tiny(trait="scaled embeddings", sizes=_GROUPED),
+    "gemma2": Tiny(trait="capped scores and logits, window on every other layer", sizes=_GROUPED, config=_GEMMA2),
+    "gemma3_text": Tiny(
+        trait="two rotary bases, window on most layers",
+        sizes=_GROUPED,
+        config={**_MIXED, "query_pre_attn_scalar": 16},
+    ),
+    "mistral": Tiny(trait="window on every layer", sizes=_GROUPED, config={**_WINDOW, "tie_word_embeddings": False}),
+    "mixtral": Tiny(trait="mixture of experts", sizes=_GROUPED, config=_EXPERTS),
+    "qwen3_moe": Tiny(trait="mixture of experts, normed queries and keys", sizes=_GROUPED, config=_EXPERTS),
+    "olmoe": Tiny(trait="mixture of experts, queries normed as a whole", sizes=_GROUPED, config=_EXPERTS),
+    "deepseek_v3": Tiny(
+        trait="latent attention: values narrower than keys; mixture of experts", sizes=_BLOCK, config=_LATENT
+    ),
+    "olmo": Tiny(trait="norms without weights", sizes=_GROUPED),
+    "olmo2": Tiny(trait="norms after the blocks", sizes=_GROUPED),
+    "exaone4": Tiny(trait="no positions on the full layers", sizes=_GROUPED, config=_MIXED),
+    "phi": Tiny(trait="parallel blocks, partial rotary", sizes=_BLOCK, config={"num_key_value_heads": 2}),
+    "phi3": Tiny(trait="one matrix for queries, keys and values; window", sizes=_GROUPED, config=_WINDOW),
+    "gpt_neox": Tiny(trait="parallel blocks, partial rotary", sizes=_BLOCK, config={"use_parallel_residual": True}),
+    "stablelm": Tiny(trait="partial rotary", sizes=_BLOCK, config={"num_key_value_heads": 2}),
+    "granite": Tiny(
+        trait="a scale of its own for scores, residuals and logits",
+        sizes=_GROUPED,
+        config={
+            "attention_multiplier": 0.3,
+            "embedding_multiplier": 2.0,
+            "residual_multiplier": 0.7,
+            "logits_scaling": 1.5,
+        },
+    ),
+    "cohere": Tiny(trait="interleaved rotary, scaled logits", sizes=_GROUPED, config={"logit_scale": 1.0}),
+    "gpt_oss": Tiny(trait="attention sinks, mixture of experts", sizes=_GROUPED, config={**_EXPERTS, **_WINDOW}),
+    "falcon": Tiny(trait="attention classes of its own", sizes=_BLOCK, config={"multi_query": True, "alibi": False}),
+    "bloom": Tiny(
+        trait="distances in place of positions (alibi)",
+        sizes={"hidden_size": 64, "n_layer": 2, "n_head": 4, "initializer_range": 0.2},
+    ),
+    "gptj": Tiny(trait="attention classes of its own", sizes=_GPT, config={"rotary_dim": 8}),
+    "llama4_text": Tiny(
+        trait="attention in chunks",
+        sizes={**_GROUPED, "num_hidden_layers": 4},
+        config={**_EXPERTS, "intermediate_size_mlp": 96, "attention_chunk_size": 16},
+    ),
+    "lfm2": Tiny(
+        trait="convolutions between the attention layers",
+        sizes=_GROUPED,
+        config={"layer_types": ["conv", "full_attention"]},
+    ),
+    "phi3-long": Tiny(
+        kind="phi3",
+        trait="rotary factors that change with the longest text",
+        sizes=_GROUPED,
+        config={"original_max_position_embeddings": 64, "rope_parameters": _LONG_ROPE},
+    ),
+    "mamba": Tiny(trait="recurrent", sizes={"hidden_size": 64, "num_hidden_layers": 2, "initializer_range": 0.2}),
+    "qwen3_next": Tiny(trait="linear attention", sizes=_GROUPED, config={**_EXPERTS, **_DELTA}),
+}
+"""Architectures by name; a variant is named after its architecture, with a hyphen."""
 
 
 def build_tiny(
@@ -57,7 +178,7 @@ def build_tiny(
 
     Args:
         folder: Made if it is not there.
-        architecture: llama, mistral, qwen2, gemma2 (sliding layers, capped logits) or gpt2 (learned positions).
+        architecture: A name in `TINY`.
         chat_template: None for a base model.
         seed: Of the random weights.
         adds_bos: Whether the tokeniser puts `<|endoftext|>` before a text.
@@ -125,23 +246,12 @@ def edit_weights(folder: Path, change: Any) -> None:
 
 
 def _config(architecture: str, vocabulary: int, context: int, extra: dict[str, Any]) -> Any:
-    from transformers import Gemma2Config, GPT2Config, LlamaConfig, MistralConfig, Qwen2Config
+    from transformers import AutoConfig
 
-    ids = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 2}
-    sizes = {**_SIZES, "max_position_embeddings": context, "vocab_size": vocabulary, **ids}
-    match architecture:
-        case "llama":
-            return LlamaConfig(**{**sizes, "tie_word_embeddings": True, **extra})
-        case "mistral":
-            return MistralConfig(**{**sizes, "sliding_window": 16, "tie_word_embeddings": False, **extra})
-        case "qwen2":
-            return Qwen2Config(**{**sizes, "tie_word_embeddings": True, **extra})
-        case "gemma2":
-            capped = {"final_logit_softcapping": 5.0, "sliding_window": 16, "query_pre_attn_scalar": 16}
-            return Gemma2Config(**{**sizes, **capped, **extra})
-        case "gpt2":
-            small = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": context, "initializer_range": 0.2}
-            return GPT2Config(vocab_size=vocabulary, **{**small, **ids, **extra})
-        case other:
-            msg = f"no tiny {other}"
-            raise ValueError(msg)
+    if architecture not in TINY:
+        msg = f"no tiny {architecture}"
+        raise ValueError(msg)
+    tiny = TINY[architecture]
+    known = {"vocab_size": vocabulary, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 2}
+    places = {"n_positions" if "n_embd" in tiny.sizes else "max_position_embeddings": context}
+    return AutoConfig.for_model(tiny.kind or architecture, **{**tiny.sizes, **known, **places, **tiny.config, **extra})

@@ -140,7 +140,7 @@ class Work:
     passed: int = 0
     """Tokens, padding included."""
     minimum: int = 0
-    """Tokens after perfect prefix sharing within each round; every distinct sampled prefix counts once."""
+    """Tokens after perfect prefix sharing within each round; sampled prefixes that coincide in a step count once."""
 
 
 @runtime_checkable

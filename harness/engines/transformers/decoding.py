@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 
 def generate(
-    loaded: Loaded, batch: Sequence[Encoded], *, ends: frozenset[int], decode: Decode, alone: bool = False
+    loaded: Loaded,
+    batch: Sequence[Encoded],
+    *,
+    ends: frozenset[int],
+    decode: Decode,
+    alone: bool = False,
+    cached: bool = True,
 ) -> list[Completions]:
     """Answer every request.
 
@@ -32,6 +38,7 @@ def generate(
         ends: Token ids that end an answer.
         decode: Token ids to text without control tokens.
         alone: One sample at a time: no padding, and no cache that must be able to select rows.
+        cached: Keep keys and values; without, every token passes everything before it again.
 
     Raises:
         NumericError: NaN or infinity in the logits of a step.
@@ -40,7 +47,10 @@ def generate(
     samples = [samples_of(number, item) for number, item in enumerate(batch)]
     place = {prompt: i for i, prompt in enumerate(prompts)}
     spread = [(sample, place[item.prompt_ids]) for item, own in zip(batch, samples, strict=True) for sample in own]
-    if alone:
+    if not cached:
+        for sample, prompt in spread:
+            _recompute(loaded, prompts[prompt], sample, ends, decode)
+    elif alone:
         for sample, prompt in spread:
             _decode(loaded, [prompts[prompt]], [(sample, 0)], ends, decode)
     else:
@@ -82,3 +92,14 @@ def _decode(
             loaded, step, lines, torch.zeros_like(lines),
             mask=mask, positions=torch.tensor(where, device=loaded.device)[:, None], cache=cache,
         )  # fmt: skip
+
+
+def _recompute(
+    loaded: Loaded, prompt: tuple[int, ...], sample: Sample, ends: frozenset[int], decode: Decode
+) -> None:  # fmt: skip
+    """Sample without a cache, for models whose earlier keys change as the sequence grows."""
+    while sample.reason is None:
+        ids, mask, positions = pad([(*prompt, *sample.ids)], loaded.device)
+        last = torch.tensor([ids.shape[1] - 1], device=loaded.device)
+        logits = forward_at(loaded, ids, torch.zeros_like(last), last, mask=mask, positions=positions)
+        advance([[sample]], logits, ends, decode)

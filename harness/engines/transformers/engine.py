@@ -167,8 +167,9 @@ class TransformersEngine:
         from harness.engines.transformers import padded  # noqa: PLC0415 - imports torch
 
         yield from padded.stream(
-            loaded, requests, room=room, ledger=self._ledger, ends=self._ends, decode=decode, alone=self._policy.alone
-        )
+            loaded, requests, room=room, ledger=self._ledger, ends=self._ends, decode=decode, alone=self._policy.alone,
+            cached=self._policy.cached,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Free the weights; a later `run` loads them again."""

@@ -35,6 +35,7 @@ _CHUNK = 256
 def stream(
     loaded: Loaded, items: Sequence[Encoded], *, room: Room, ledger: Ledger, ends: frozenset[int], decode: Decode,
     alone: bool,
+    cached: bool,
 ) -> Iterator[tuple[int, Answer]]:  # fmt: skip
     """Answer all requests, batch by batch.
 
@@ -46,6 +47,7 @@ def stream(
         ends: Token ids that end an answer.
         decode: Token ids to text without control tokens.
         alone: Pass one row at a time.
+        cached: Keep keys and values while sampling.
 
     Raises:
         NumericError: NaN or infinity at a place that is read.
@@ -59,7 +61,7 @@ def stream(
         answers: list[Answer] = []
         fresh = 0
         if isinstance(batch[0].request, Generate):
-            drawn = generate(loaded, batch, ends=ends, decode=decode, alone=alone)
+            drawn = generate(loaded, batch, ends=ends, decode=decode, alone=alone, cached=cached)
             fresh = sum(len(one.token_ids) for answer in drawn for one in answer.completions)
             answers += drawn
         else:

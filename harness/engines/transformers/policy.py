@@ -35,6 +35,8 @@ class Policy:
     notes: tuple[str, ...]
     alone: bool = False
     """Whether every row must be passed alone, without padding."""
+    cached: bool = True
+    """Whether earlier keys may be kept while sampling."""
 
 
 def decide(loaded: Loaded, encoder: PromptEncoder, config: Any) -> Policy:
@@ -69,7 +71,9 @@ def decide(loaded: Loaded, encoder: PromptEncoder, config: Any) -> Policy:
         notes.append(f"that is more than {selfcheck.LIMIT:.0e} nat in float32")
     if single:
         notes.append("every row is passed alone, slowly")
-    return Policy(name="padded", shift=shift, notes=tuple(notes), alone=single)
+    return Policy(
+        name="padded", shift=shift, notes=tuple(notes), alone=single, cached=not selfcheck.moving_rope(config)
+    )
 
 
 def _packed(
