@@ -178,40 +178,50 @@ class Broker:
         self._remember(identity)
 
     def _stream(self, engine: Streaming, items: Sequence[Encoded], keys: Mapping[str, str], identity: Identity) -> None:
-        """Have a whole round answered, and keep the answers as they come; what raises is asked again in halves."""
-        if not items:
+        """Have a whole round answered; what raises is asked again in halves, until the culprit is alone."""
+        missing, fault = (list(items), self._fatal) if self._fatal else self._listen(engine, items, keys, identity)
+        if self._fatal or len(items) == 1:
+            fault = self._fatal or fault
+            if missing:
+                self._take({item.fingerprint: fault for item in missing}, missing, keys, identity)
             return
-        if self._fatal:
-            self._take({item.fingerprint: self._fatal for item in items}, items, keys, identity)
-            return
+        half = len(missing) // 2
+        for part in (missing[:half], missing[half:]):
+            if part:
+                self._stream(engine, part, keys, identity)
+
+    def _listen(
+        self, engine: Streaming, items: Sequence[Encoded], keys: Mapping[str, str], identity: Identity
+    ) -> tuple[list[Encoded], Failure]:
+        """Keep answers as they come; return the requests that are left, and what went wrong."""
         left = dict(enumerate(items))
-        ready: dict[str, Response] = {}
-        error: Exception | None = None
+        ready: dict[int, Response] = {}
+        # Not the exception itself: its traceback would hold what the failed call took while the next one is made.
+        fault = Failure("forward", "the engine ended its stream without an answer to this request")
         try:
             for number, answer in engine.stream(items):
-                item = left.pop(number)
-                ready[item.fingerprint] = _sound(item, answer)
+                ready[number] = _sound(left.pop(number), answer)
                 if time.perf_counter() - self._since >= PERIOD:
-                    self._take(
-                        ready, [items[i] for i in range(len(items)) if items[i].fingerprint in ready], keys, identity
-                    )
+                    self._take_some(ready, items, keys, identity)
                     ready = {}
-        except Exception as caught:  # noqa: BLE001 - out of memory, a numeric error, a bug: alone it is a failure
-            error = caught
-        self._take(ready, [item for item in items if item.fingerprint in ready], keys, identity)
-        if not left:
-            return
-        missing = list(left.values())
-        if isinstance(error, ModelError):
+                if self._fatal:
+                    break
+        except ModelError as error:
             # A model that cannot be loaded cannot be loaded for the next round either.
             self._fatal = failure_of(error, "model")
-            self._take({item.fingerprint: self._fatal for item in missing}, missing, keys, identity)
-        elif len(missing) == 1:
-            error = error or RuntimeError("the engine ended its stream without an answer to this request")
-            self._take({missing[0].fingerprint: failure_of(error, "forward")}, missing, keys, identity)
-        else:
-            self._stream(engine, missing[: len(missing) // 2], keys, identity)
-            self._stream(engine, missing[len(missing) // 2 :], keys, identity)
+        except Exception as error:  # noqa: BLE001 - out of memory, a numeric error, a bug: alone it is a failure
+            fault = failure_of(error, "forward")
+        finally:  # after an interrupt too
+            self._take_some(ready, items, keys, identity)
+        return list(left.values()), fault
+
+    def _take_some(
+        self, ready: Mapping[int, Response], items: Sequence[Encoded], keys: Mapping[str, str], identity: Identity
+    ) -> None:
+        """Keep the answers of a round that came since the last time, by number of the request."""
+        if ready:
+            some = [items[number] for number in sorted(ready)]
+            self._take({items[i].fingerprint: answer for i, answer in ready.items()}, some, keys, identity)
 
     def _run(self, batch: Batch) -> dict[str, Response]:
         """Answer one batch, by fingerprint; halve it when it raises."""
@@ -358,7 +368,7 @@ def open_engine(spec: str, *, device: str = "auto", dtype: str = "float32", memo
 
     Args:
         spec: a folder, a hub id in the local cache, `smollm2`, or `scripted:FILE`.
-        device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, ...; see `EngineOptions`.
         dtype: `float32`, `bfloat16` or `float16`.
         memory: bytes that one batch may take; None for a share of what is free.
 

@@ -65,7 +65,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="show what would be asked (requests, tokens, time) and stop; loads no model")  # fmt: skip
     add("--tells-engine", metavar="NAME", dest="tells_engine", default="auto",
         help="engine to use: auto, transformers or scripted")  # fmt: skip
-    add("--tells-device", metavar="DEVICE", dest="tells_device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    add("--tells-device", metavar="DEVICE", dest="tells_device", default="auto",
+        help="auto, cpu, cuda, cuda:1, ...; cuda:0,cuda:1 or cuda:all: a copy of the model on each of these; "
+        "cuda:split: one copy over all GPUs, for a model too large for one (needs accelerate)")  # fmt: skip
     add("--tells-dtype", metavar="DTYPE", dest="tells_dtype", default="float32",
         help="float32 (default, for gates), bfloat16 or float16")  # fmt: skip
     add("--tells-memory", metavar="MIB", dest="tells_memory", type=int, help="MiB that one batch may take")

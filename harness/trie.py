@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 BLOCK = 256
 """Tokens that attend together at most: a longer chain would spend half its scores on keys it must not see."""
+GRAIN = 64
+"""Packs hold multiples of this where they can: a matrix library prepares itself anew for each new size."""
 _CALL = 1000
 """What one more block costs, in query-key pairs: short branches are cheaper together with their neighbours."""
 
@@ -160,8 +162,9 @@ def cut(trie: Trie, budget: int, *, loads: Sequence[tuple[NDArray[np.int64], int
     """
     if not len(trie):
         return []
-    count = -(-len(trie) // max(1, budget))
-    even = -(-len(trie) // count)
+    budget = max(1, budget)
+    even = -(-len(trie) // -(-len(trie) // budget))
+    even = min(budget, -(-even // GRAIN) * GRAIN)
     sums = [(np.concatenate([[0], np.cumsum(load)]), limit) for load, limit in loads]
     ranges = []
     start = 0
@@ -169,6 +172,8 @@ def cut(trie: Trie, budget: int, *, loads: Sequence[tuple[NDArray[np.int64], int
         stop = min(len(trie), start + even)
         for total, limit in sums:
             stop = min(stop, int(np.searchsorted(total, total[start] + limit, side="right")) - 1)
+        if stop < len(trie) and stop - start > GRAIN:
+            stop -= (stop - start) % GRAIN
         stop = max(stop, start + 1)
         ranges.append((start, stop))
         start = stop

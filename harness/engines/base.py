@@ -168,7 +168,7 @@ class EngineOptions:
     """How to open an engine."""
 
     device: str = "auto"
-    """`auto` takes CUDA when it is there."""
+    """`auto` takes CUDA when it is there; `cuda:0,cuda:1` and `cuda:all` a copy on each, `cuda:split` one over all."""
     dtype: str = "float32"
     memory: int | None = None
     """Bytes to plan batches for; None takes a share of what is free."""

@@ -7,7 +7,9 @@
     loading     folder to model on a device, checked
     attention   our attention function behind transformers' interface
     packs       one pack of a prefix tree through the network (harness.trie)
-    pool        decoding: rows that share what they have in common
+    rows        decoding: samples on their way (pool: rows that share what they have in common; buckets, graphs: CUDA)
+    linears     weights in the layout of the matrix library; head and residual stream in float32
+    parallel    several devices
     streaming   all requests of a round: packs, scores, samples
     answers     from numbers to answers (sampling)
     padded      the fallback without our attention (decoding)

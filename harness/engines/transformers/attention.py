@@ -10,6 +10,7 @@ Importing this module imports torch and transformers.
 from __future__ import annotations
 
 import contextlib
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -68,9 +69,11 @@ class Layout(Protocol):
         """
 
 
-@dataclass(slots=True)
-class _State:
-    """What the registered functions go by: transformers calls them by name and hands nothing of ours through."""
+class _State(threading.local):
+    """What the registered functions go by: transformers calls them by name and hands nothing of ours through.
+
+    Each thread has its own, since several copies of a model may be under way at once.
+    """
 
     layout: Layout | None = None
     verify: bool = False

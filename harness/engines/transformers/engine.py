@@ -25,14 +25,13 @@ if TYPE_CHECKING:
     from harness.engines.base import Encoded, Engine
     from harness.engines.transformers.loading import Loaded
     from harness.engines.transformers.memory import Room
-    from harness.engines.transformers.policy import Policy
+    from harness.engines.transformers.parallel import Placement, Worker
     from harness.engines.transformers.prompts import PromptEncoder
     from harness.engines.transformers.streaming import Ledger
     from harness.request import Answer, Request
 
 VERSION = "transformers/2"
 """Rises with every change that can move an answer; stored answers of another version are not reused."""
-TRIE_POLICY = "trie"
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -48,10 +47,12 @@ class TransformersEngine:
         self._encoder: PromptEncoder | None = None
         self._config: Any = None
         self._identity: Identity | None = None
-        self._loaded: Loaded | None = None
+        self._workers: tuple[Worker, ...] = ()
+        self._shifts: tuple[float, ...] = ()
+        self._said: tuple[str, ...] = ()
+        self._policy: str | None = None
         self._ends: frozenset[int] = frozenset()
         self._room: Room | None = None
-        self._policy: Policy | None = None
         self._ledger: Ledger | None = None
         self._encode_notes: dict[str, None] = {}
 
@@ -64,10 +65,8 @@ class TransformersEngine:
             ModelRefused: the folder must not be opened.
         """
         if self._identity is None:
-            from harness.engines.transformers.loading import pick_device  # noqa: PLC0415 - imports torch
-
             encoder, digests = self._prompts(), self._files()
-            device = pick_device(self._options.device).type
+            kind = self._placement().kind
             self._identity = Identity(
                 spec=self._source.spec,
                 name=self._source.name,
@@ -76,7 +75,7 @@ class TransformersEngine:
                 chat_template=encoder.template.digest,
                 dtype=self._options.dtype,
                 revision=self._source.revision,
-                numerics=f"{VERSION} {device} trie head-float32",
+                numerics=f"{VERSION} {kind} trie head-float32",
             )
         return self._identity
 
@@ -92,19 +91,18 @@ class TransformersEngine:
     @property
     def notes(self) -> tuple[str, ...]:
         """Device, dtype, threads, policy and self-check once the weights are loaded; the template's doings as met."""
-        loaded = self._policy.notes if self._policy else ()
         ledger = self._ledger.notes if self._ledger else ()
-        return (*loaded, *dict.fromkeys(ledger), *self._encode_notes)
+        return (*self._said, *dict.fromkeys(ledger), *self._encode_notes)
 
     @property
     def tolerance(self) -> float | None:
         """Largest shift of a log-prob against the model's own forward, nats; None before the weights are loaded."""
-        return self._policy.shift.largest if self._policy else None
+        return max(self._shifts, default=None)
 
     @property
     def policy(self) -> str | None:
         """`trie`: everything packed by our attention; `padded`: the fallback; None before the weights are loaded."""
-        return self._policy.name if self._policy else None
+        return self._policy
 
     @property
     def work(self) -> Work:
@@ -153,31 +151,19 @@ class TransformersEngine:
         """
         if not requests:
             return
-        loaded, room, decode = self._load(), self._limits(), self._prompts().text
-        if self._policy is None or self._ledger is None:
-            msg = "a model that was loaded has a policy"
-            raise RuntimeError(msg)
-        from harness.engines.transformers import streaming  # noqa: PLC0415 - imports torch
+        workers, decode = self._load(), self._prompts().text
+        from harness.engines.transformers import parallel, streaming  # noqa: PLC0415 - import torch
 
-        if self._policy.name == TRIE_POLICY:
-            yield from streaming.stream(
-                loaded, requests, room=room, ledger=self._ledger, ends=self._ends, decode=decode
-            )
-            return
-        from harness.engines.transformers import padded  # noqa: PLC0415 - imports torch
-
-        yield from padded.stream(
-            loaded, requests, room=room, ledger=self._ledger, ends=self._ends, decode=decode, alone=self._policy.alone,
-            cached=self._policy.cached,
-        )  # fmt: skip
+        self._ledger = self._ledger or streaming.Ledger()
+        yield from parallel.stream(workers, requests, ledger=self._ledger, ends=self._ends, decode=decode)
 
     def close(self) -> None:
         """Free the weights; a later `run` loads them again."""
-        if self._loaded is None:
+        if not self._workers:
             return
         import torch  # noqa: PLC0415 - loaded already
 
-        self._loaded = None
+        self._workers = ()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -230,37 +216,55 @@ class TransformersEngine:
             )
         return self._encoder
 
-    def _load(self) -> Loaded:
-        if self._loaded is None:
-            encoder = self._prompts()
+    @property
+    def _loaded(self) -> Loaded | None:
+        """The first copy; None before the weights are loaded."""
+        return self._workers[0].loaded if self._workers else None
+
+    def _load(self) -> tuple[Worker, ...]:
+        if not self._workers:
+            encoder, room = self._prompts(), self._limits()
             folder = self._place()
-            from harness.engines.transformers.loading import load, pick_device  # noqa: PLC0415 - imports torch
+            from harness.engines.transformers.loading import load  # noqa: PLC0415 - imports torch
+            from harness.engines.transformers.parallel import TRIE_POLICY, Worker, notes_of  # noqa: PLC0415 - as above
+            from harness.engines.transformers.policy import decide  # noqa: PLC0415 - as above
 
             self._files()
             self._files(fresh=True)
-            device = pick_device(self._options.device)
-            loaded = load(folder, device=device, dtype=self._options.dtype)
-            configured = [self._config.eos_token_id, loaded.model.generation_config.eos_token_id]
-            if (folder / "generation_config.json").is_file():
-                configured.append(read_json(folder / "generation_config.json").get("eos_token_id"))
-            self._ends = encoder.end_ids(_flat(configured))
-            from harness.engines.transformers.policy import decide  # noqa: PLC0415 - imports torch
-            from harness.engines.transformers.streaming import Ledger  # noqa: PLC0415 - as above
+            place = self._placement()
+            workers = []
+            for device in place.copies:
+                loaded = load(folder, device=device, dtype=self._options.dtype, spread=place.split)
+                self._ends = encoder.end_ids(self._stops(loaded, folder))
+                workers.append(Worker(loaded=loaded, policy=decide(loaded, encoder, self._config), room=room))
+            self._workers = tuple(workers)
+            self._said = notes_of(workers)
+            self._shifts = tuple(worker.policy.shift.largest for worker in workers)
+            fallback = [worker.policy.name for worker in workers if worker.policy.name != TRIE_POLICY]
+            self._policy = fallback[0] if fallback else TRIE_POLICY
+        return self._workers
 
-            self._policy = decide(loaded, encoder, self._config)
-            self._ledger = self._ledger or Ledger()
-            self._loaded = loaded
-        return self._loaded
+    def _stops(self, loaded: Loaded, folder: Path) -> list[int]:
+        """Return the token ids that end an answer by the model's files."""
+        configured = [self._config.eos_token_id, loaded.model.generation_config.eos_token_id]
+        if (folder / "generation_config.json").is_file():
+            configured.append(read_json(folder / "generation_config.json").get("eos_token_id"))
+        return _flat(configured)
+
+    def _placement(self) -> Placement:
+        from harness.engines.transformers.parallel import placement  # noqa: PLC0415 - imports torch
+
+        return placement(self._options.device)
 
     def _limits(self) -> Room:
         if self._room is None:
-            from harness.engines.transformers.loading import pick_device  # noqa: PLC0415 - imports torch
-            from harness.engines.transformers.memory import room  # noqa: PLC0415 - as above
+            from harness.engines.transformers.parallel import room_on  # noqa: PLC0415 - imports torch
 
             self._prompts()
             sizes = sum(path.stat().st_size for path in weight_files(self._place()))
-            device = pick_device(self._options.device)
-            self._room = room(self._config, device, self._options.dtype, weights=sizes, memory=self._options.memory)
+            self._room = room_on(
+                self._placement(), self._config, self._options.dtype, weights=sizes, memory=self._options.memory
+            )
         return self._room
 
 

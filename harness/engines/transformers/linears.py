@@ -8,6 +8,7 @@ Importing this module imports torch.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+# oneDNN keeps half a megabyte of code for every shape it has met, up to 1024 of them; it reads this at its first use.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 _SPARE = 256 << 20
 """Bytes that a second copy of a head's weights, tied to the embeddings, may take."""
 _DTYPES = (torch.float32, torch.bfloat16)
@@ -113,6 +116,7 @@ def _product(packed: Tensor, bias: Tensor | None, narrow: _Narrow) -> Callable[[
 
 def _plain(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
     def forward(states: Tensor) -> Tensor:
-        return functional.linear(states.to(weight.dtype), weight, bias)
+        # To its device too: the head of a model over several devices may lie elsewhere than the last layer.
+        return functional.linear(states.to(weight), weight, bias)
 
     return forward

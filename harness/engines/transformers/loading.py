@@ -6,7 +6,6 @@ Importing this module imports torch.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+FORMS = "auto, cpu, cuda, cuda:N, a list such as cuda:0,cuda:1, cuda:all or cuda:split"
+"""Ways to write a device."""
 _OWN = (ModelRefused, MemoryError, torch.cuda.OutOfMemoryError)
 
 
@@ -32,7 +33,7 @@ class Loaded:
     """A model that passed the checks."""
 
     model: Any
-    """Of transformers, in eval mode, on `device`."""
+    """Of transformers, in eval mode, on `device` unless `spread`."""
     device: torch.device
     dtype: str
     attention: str
@@ -42,6 +43,8 @@ class Loaded:
     head: nn.Module | None = None
     residual: linears.Residual | None = None
     """Whether the residual stream may run in float32; None in float32."""
+    spread: bool = False
+    """Whether the layers lie on several devices; `device` is then that of the embeddings."""
 
     def ours(self, *, wide: bool = True) -> None:
         """Set the model's attention to ours, and its residual stream to float32 if `wide`."""
@@ -74,39 +77,43 @@ def pick_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        msg = f"device {name!r}: unknown; expected auto, cpu, cuda or cuda:N; change --tells-device"
+        if device.type not in {"cpu", "cuda"}:  # of another kind, or one that holds no numbers
+            torch.zeros(1, device=device).tolist()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        msg = f"device {name!r}: unknown; expected {FORMS}; change --tells-device"
         raise ModelUnavailable(msg) from error
-    if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
+    # The number as it was written: torch wraps large ones round.
+    number = int(name.partition(":")[2] or 0)
+    if device.type == "cuda" and not (torch.cuda.is_available() and number < torch.cuda.device_count()):
         msg = f"device {name!r}: not on this machine; expected a CUDA device that torch sees; use --tells-device cpu"
         raise ModelUnavailable(msg)
     return device
 
 
-def load(folder: Path, *, device: torch.device, dtype: str) -> Loaded:
+def load(folder: Path, *, device: torch.device, dtype: str, spread: bool = False) -> Loaded:
     """Load a model from safetensors and check that it is whole.
 
     Args:
         folder: Already checked by `source.check_folder`.
         device: Where to run it.
         dtype: A name in `DTYPES`; the weights are converted to it.
+        spread: Lay the layers on all devices of this type; needs the package accelerate.
 
     Raises:
+        ModelUnavailable: the devices together are too small for it.
         ModelRefused: tensors are missing, left over, of another shape or not finite; or transformers cannot open it.
     """
-    if device.type == "cpu":
-        _keep_heap()
     attention = "sdpa"
     try:
         with _quiet():
             try:
-                model, info = _from_pretrained(folder, dtype, attention)
+                model, info = _from_pretrained(folder, dtype, attention, spread=spread)
             except ValueError as error:
                 if "scaled_dot_product_attention" not in str(error):
                     raise
                 attention = "eager"
-                model, info = _from_pretrained(folder, dtype, attention)
-            model = model.to(device).eval()
+                model, info = _from_pretrained(folder, dtype, attention, spread=spread)
+            model = model.eval() if spread else model.to(device).eval()
     except _OWN:
         raise
     except Exception as error:  # transformers raises OSError, RuntimeError, KeyError, ... for broken folders
@@ -115,6 +122,8 @@ def load(folder: Path, *, device: torch.device, dtype: str) -> Loaded:
             f"language model with whole safetensors weights; copy or save it anew"
         )
         raise ModelRefused(msg) from error
+    if spread:
+        device = _home(folder, model, device)
     _check_tensors(folder, info)
     _check_finite(folder, model)
     if getattr(model, "_is_stateful", False):
@@ -126,7 +135,7 @@ def load(folder: Path, *, device: torch.device, dtype: str) -> Loaded:
     residual = None if dtype == "float32" else linears.Residual(model)
     return Loaded(
         model=model, device=device, dtype=dtype, attention=attention, takes_positions=positions, head=head,
-        residual=residual,
+        residual=residual, spread=spread,
     )  # fmt: skip
 
 
@@ -154,7 +163,7 @@ def forward_at(  # noqa: D417 - the keywords are transformers' own
         cache: Keys and values of earlier tokens, extended in place.
 
     Returns:
-        Logits, shape (N, V).
+        Logits, on the device of the ids, shape (N, V).
     """
     gathered = False
 
@@ -163,7 +172,9 @@ def forward_at(  # noqa: D417 - the keywords are transformers' own
         if not args or args[0].dim() != 3:  # noqa: PLR2004 - (B, L, D); anything else is not understood
             return None
         gathered = True
-        return (args[0][rows, places].unsqueeze(0), *args[1:])
+        # The head's input may lie on another device than the ids.
+        found = args[0][rows.to(args[0].device), places.to(args[0].device)]
+        return (found.unsqueeze(0), *args[1:])
 
     extra = {"position_ids": positions} if loaded.takes_positions else {}
     with contextlib.ExitStack() as stack:
@@ -172,7 +183,7 @@ def forward_at(  # noqa: D417 - the keywords are transformers' own
             stack.callback(loaded.head.register_forward_pre_hook(gather).remove)
         logits = loaded.model(
             input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=cache is not None, **extra
-        ).logits
+        ).logits.to(ids.device)
     found: Tensor = logits[0] if gathered else logits[rows, places]
     return found.float()
 
@@ -193,19 +204,7 @@ def pad(
     return torch.tensor(ids, device=device), mask_tensor, positions
 
 
-def _keep_heap() -> None:
-    """Let glibc keep freed memory for the next pack: giving it back costs page faults, up to ten times the arithmetic.
-
-    Activations of some megabytes would each be mapped and unmapped; the process-wide setting is harmless elsewhere.
-    """
-    m_trim_threshold, m_mmap_threshold = -1, -3
-    with contextlib.suppress(OSError, AttributeError):  # not glibc
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(m_mmap_threshold, 1 << 30)
-        libc.mallopt(m_trim_threshold, 1 << 30)
-
-
-def _from_pretrained(folder: Path, dtype: str, attention: str) -> tuple[Any, dict[str, Any]]:
+def _from_pretrained(folder: Path, dtype: str, attention: str, *, spread: bool) -> tuple[Any, dict[str, Any]]:
     from transformers import AutoModelForCausalLM  # noqa: PLC0415 - slow to import
 
     found: Any = AutoModelForCausalLM.from_pretrained(
@@ -216,9 +215,27 @@ def _from_pretrained(folder: Path, dtype: str, attention: str) -> tuple[Any, dic
         dtype=DTYPES[dtype],
         attn_implementation=attention,
         output_loading_info=True,
+        **({"device_map": "auto"} if spread else {}),
     )
     model, info = found
     return model, info
+
+
+def _home(folder: Path, model: Any, device: torch.device) -> torch.device:
+    """Return the device of the embeddings of a model that lies on several.
+
+    Raises:
+        ModelUnavailable: a part of it does not lie on devices of that type.
+    """
+    places = {str(place) for place in getattr(model, "hf_device_map", {}).values()}
+    if away := sorted(places & ({"cpu", "disk"} - {device.type})):
+        msg = (
+            f"{folder}: all CUDA devices together are too small for it, a part would lie on {' and '.join(away)}; "
+            f"expected room for all weights; use --tells-dtype bfloat16, more devices, or --tells-device cpu"
+        )
+        raise ModelUnavailable(msg)
+    found: torch.device = model.get_input_embeddings().weight.device
+    return found
 
 
 def _check_tensors(folder: Path, info: dict[str, Any]) -> None:

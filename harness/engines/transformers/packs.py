@@ -6,7 +6,7 @@ Importing this module imports torch and transformers.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,43 +54,72 @@ class _Group:
     bias: dict[int | None, Tensor] = field(default_factory=dict)
     """By window, shape (S, 1, Q*G, L)."""
 
+    def to(self, device: torch.device) -> _Group:
+        """Return the group with its tensors on another device."""
+        bias = {window: tensor.to(device) for window, tensor in self.bias.items()}
+        return replace(
+            self, queries=self.queries.to(device), real=self.real.to(device), keys=self.keys.to(device), bias=bias
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """What the layers on one device go by."""
+
+    groups: list[_Group]
+    fetch: Tensor
+    """Keys of all groups, one group after the other, shape (sum of S*L,)."""
+    keep: Tensor
+    """Key numbers of the path that the next pack needs."""
+
+    def to(self, device: torch.device) -> _Place:
+        """Return the same on another device."""
+        return _Place(
+            groups=[group.to(device) for group in self.groups], fetch=self.fetch.to(device), keep=self.keep.to(device)
+        )
+
 
 class PackLayout:
-    """Who sees whom within one pack; keeps the keys and values that the next pack needs."""
+    """Who sees whom within one pack; keeps the keys and values that the next pack needs.
+
+    Index and bias tensors follow each layer to its device: the layers of a large model may lie on several.
+    """
 
     def __init__(self, pack: Pack, path: Path, *, dtype: torch.dtype, device: torch.device, keep: Keep | None) -> None:
         """Group the blocks: on a GPU by size, since a kernel for each of many small blocks would leave it idle."""
         self._pack = pack
         self._path = path
         self._dtype = dtype
-        self._device = device
         self._store = keep
-        self._groups = [self._group(blocks) for blocks in _groups(pack, alone=device.type == "cpu")]
-        self._keep = torch.from_numpy(pack.keep).to(device)
-        self._fetch = torch.cat([group.keys.flatten() for group in self._groups])
+        groups = [self._group(blocks, device) for blocks in _groups(pack, alone=device.type == "cpu")]
+        fetch = torch.cat([group.keys.flatten() for group in groups])
+        place = _Place(groups=groups, fetch=fetch, keep=torch.from_numpy(pack.keep).to(device))
+        # By the device that a tensor names: `cuda` and `cuda:0` may be one.
+        self._places = {fetch.device: place}
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rules: Rules) -> Tensor:
         """See `attention.Layout`."""
         heads, length, size = q.shape
         kinds = k.shape[0]
         each = heads // kinds
+        here = self._here(k.device)
         if self._pack.path:
             k = torch.cat([self._path.keys[layer], k], 1)
             v = torch.cat([self._path.values[layer], v], 1)
         # Queries of one key-value head one below the other: token by token, then head by head.
         q = q.view(kinds, each, length, size).transpose(1, 2).contiguous()
-        near, far = k.index_select(1, self._fetch), v.index_select(1, self._fetch)
+        near, far = k.index_select(1, here.fetch), v.index_select(1, here.fetch)
         out = q.new_empty(kinds, length, each, v.shape[-1])
         place = 0
-        for group in self._groups:
+        for group in here.groups:
             count, width = group.keys.shape
             span = slice(place, place := place + count * width)
             some_k, some_v = (x[:, span].view(kinds, count, width, -1).transpose(0, 1) for x in (near, far))
             self._fill(out, group, (q, some_k, some_v), rules)
         if self._store is not None:
             self._store(layer, k, v)
-        self._path.keys[layer] = k.index_select(1, self._keep)
-        self._path.values[layer] = v.index_select(1, self._keep)
+        self._path.keys[layer] = k.index_select(1, here.keep)
+        self._path.values[layer] = v.index_select(1, here.keep)
         return out.permute(1, 0, 2, 3).reshape(length, heads, -1)
 
     def _fill(self, out: Tensor, group: _Group, qkv: tuple[Tensor, Tensor, Tensor], rules: Rules) -> None:
@@ -109,7 +138,14 @@ class PackLayout:
         found = attention.attend(asked, k, v, bias, rules)
         out[:, group.queries[group.real]] = found.view(count, kinds, width, each, -1).transpose(0, 1)[:, group.real]
 
-    def _group(self, blocks: list[Block]) -> _Group:
+    def _here(self, device: torch.device) -> _Place:
+        """Return what the layers on a device go by; moved there once."""
+        if device not in self._places:
+            self._places[device] = next(iter(self._places.values())).to(device)
+        return self._places[device]
+
+    @staticmethod
+    def _group(blocks: list[Block], device: torch.device) -> _Group:
         width = max(block.stop - block.start for block in blocks)
         length = max(len(block.keys) for block in blocks)
         wide = np.stack([np.arange(block.start, block.start + width) for block in blocks])
@@ -117,9 +153,9 @@ class PackLayout:
         keys = np.stack([np.pad(block.keys, (0, length - len(block.keys)), mode="edge") for block in blocks])
         return _Group(
             blocks=blocks,
-            queries=torch.from_numpy(np.minimum(wide, stops - 1)).to(self._device),
-            real=torch.from_numpy(wide < stops).to(self._device),
-            keys=torch.from_numpy(keys).to(self._device),
+            queries=torch.from_numpy(np.minimum(wide, stops - 1)).to(device),
+            real=torch.from_numpy(wide < stops).to(device),
+            keys=torch.from_numpy(keys).to(device),
         )
 
     def _bias(self, group: _Group, window: int | None, each: int) -> Tensor:
@@ -138,7 +174,7 @@ class PackLayout:
             bias = torch.zeros(seen.shape, dtype=self._dtype)
             bias.masked_fill_(torch.from_numpy(~seen), -math.inf)
             spread = bias.repeat_interleave(each, 1)[:, None]
-            group.bias[window] = spread.to(self._device)
+            group.bias[window] = spread.to(group.keys.device)
         return group.bias[window]
 
 

@@ -13,6 +13,7 @@ import torch
 from harness.engines.transformers import selfcheck
 from harness.engines.transformers.attention import UnsupportedAttentionError
 from harness.engines.transformers.linears import pack_linears
+from harness.engines.transformers.memory import keep_heap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +52,8 @@ def decide(loaded: Loaded, encoder: PromptEncoder, config: Any) -> Policy:
     alone = [selfcheck.plain(loaded, sequence) for sequence in sequences]
     # After the reference was read: what the new layout does to the numbers is checked as well.
     pack_linears(loaded.model, loaded.head)
+    if loaded.device.type == "cpu":
+        keep_heap()
     reason = selfcheck.reason_against(config)
     if reason is None and not loaded.takes_positions:
         reason = "it takes no position ids"

@@ -19,80 +19,100 @@ import torch
 from torch.nn import functional
 
 from harness.engines.transformers import attention
-from harness.engines.transformers.answers import Sample, advance
 from harness.engines.transformers.loading import forward_at
+from harness.engines.transformers.rows import Row, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
-    from harness.engines.transformers.answers import Decode
+    from harness.engines.transformers.answers import Decode, Sample
     from harness.engines.transformers.attention import Rules
     from harness.engines.transformers.loading import Loaded
 
 _STEPS = 32
 """Sampled tokens for which room is made at first; doubled as needed."""
+_GRAIN = 16
+"""Sampled tokens are attended to in multiples of this."""
+_ROWS = 4
+"""Rows are passed in multiples of this."""
+_TRUNK = 16
+"""Tokens from which a common beginning is worth a product of its own."""
 _DEAD = 0.7
 """Share of prompts still in use at which the others' keys are dropped."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Cohort:
-    """Prompts that were passed in one pack, with their keys and values by layer, shape (P, K, L, D)."""
+    """Prompts that were passed in one pack, with their keys and values by layer.
+
+    What all of them begin with, the trunk, is held once: shape (K, C, D); the rests have shape (P, K, L-C, D).
+    """
 
     lengths: Tensor
-    """Tokens of each prompt, shape (P,)."""
+    """Tokens of each prompt, trunk included, shape (P,)."""
+    longest: int
+    """Tokens L of the longest prompt."""
+    trunk: int
+    """Tokens C of the trunk; 0 where nothing is held apart."""
     keys: dict[int, Tensor] = field(default_factory=dict)
     values: dict[int, Tensor] = field(default_factory=dict)
+    trunk_keys: dict[int, Tensor] = field(default_factory=dict)
+    trunk_values: dict[int, Tensor] = field(default_factory=dict)
 
     @classmethod
     def catch(
-        cls, chains: Sequence[Sequence[int]], device: torch.device
+        cls, chains: Sequence[Sequence[int]], device: torch.device, *, apart: bool
     ) -> tuple[Cohort, Callable[[int, Tensor, Tensor], None]]:
-        """Return an empty cohort and what fills it while the pack passes; `chains` are the prompts' key numbers."""
-        longest = max(map(len, chains))
-        index = np.stack([np.pad(np.array(chain), (0, longest - len(chain)), mode="edge") for chain in chains])
-        flat = torch.from_numpy(index.reshape(-1)).to(device)
-        cohort = cls(lengths=torch.tensor([len(chain) for chain in chains], device=device))
+        """Return an empty cohort and what fills it while the pack passes.
+
+        Args:
+            chains: The prompts' key numbers.
+            device: Where they are.
+            apart: Hold the trunk apart.
+        """
+        lengths = [len(chain) for chain in chains]
+        trunk = _common(chains) if apart else 0
+        trunk = trunk if trunk >= _TRUNK else 0
+        rest = max(lengths) - trunk
+        index = np.stack([np.pad(np.array(chain), (0, max(lengths) - len(chain)), mode="edge") for chain in chains])
+        stem = torch.from_numpy(index[0, :trunk]).to(device)
+        flat = torch.from_numpy(index[:, trunk:].reshape(-1)).to(device)
+        cohort = cls(lengths=torch.tensor(lengths, device=device), longest=max(lengths), trunk=trunk)
 
         def fill(layer: int, keys: Tensor, values: Tensor) -> None:
-            for held, given in ((cohort.keys, keys), (cohort.values, values)):
-                rows = given.index_select(1, flat).view(given.shape[0], len(chains), longest, -1)
+            pairs = ((cohort.trunk_keys, cohort.keys, keys), (cohort.trunk_values, cohort.values, values))
+            first, others = stem.to(keys.device), flat.to(keys.device)
+            for held_trunk, held, given in pairs:
+                held_trunk[layer] = given.index_select(1, first)
+                rows = given.index_select(1, others).view(given.shape[0], len(chains), rest, given.shape[-1])
                 held[layer] = rows.transpose(0, 1).contiguous()
 
         return cohort, fill
 
-    @property
-    def longest(self) -> int:
-        """Tokens of the longest prompt."""
-        return next(iter(self.keys.values())).shape[2]
-
     def select(self, prompts: Tensor) -> None:
         """Keep these prompts only."""
         self.lengths = self.lengths[prompts]
-        longest = int(self.lengths.max())
+        self.longest = int(self.lengths.max())
         for held in (self.keys, self.values):
             for layer, tensor in held.items():
-                held[layer] = tensor[:, :, :longest].index_select(0, prompts)
+                held[layer] = tensor[:, :, : self.longest - self.trunk].index_select(0, prompts.to(tensor.device))
+
+
+def _common(chains: Sequence[Sequence[int]]) -> int:
+    """Return how many key numbers all chains begin with alike."""
+    least, most = min(map(list, chains)), max(map(list, chains))
+    return next((i for i, (a, b) in enumerate(zip(least, most, strict=False)) if a != b), min(map(len, chains)))
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Row:
-    """One state: a prompt and what was sampled after it."""
+class Held(Row):
+    """A row that reads its prompt's keys where all samples of the prompt read them."""
 
     cohort: Cohort
     prompt: int
     """Number within the cohort."""
-    length: int
-    """Tokens of the prompt."""
-    samples: list[Sample]
-    """All with the same tokens so far."""
-
-    @property
-    def time(self) -> int:
-        """Sampled tokens."""
-        return len(self.samples[0].ids)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,16 +129,26 @@ class _Slice:
 
     def scores(self, q: Tensor, layer: int, longest: int) -> Tensor:
         """Return raw scores over the prompts' keys, filled up with zeros to (rows, K, G, longest)."""
-        keys = self.cohort.keys[layer].transpose(-1, -2)
-        asked = q[self.start : self.stop]
-        found = asked @ keys if self.spread is None else self._gather(self._scatter(asked) @ keys)
+        cohort, asked = self.cohort, q[self.start : self.stop]
+        parts = []
+        if cohort.trunk:
+            parts.append(_through(asked, cohort.trunk_keys[layer].transpose(-1, -2)))
+        if cohort.longest > cohort.trunk:
+            keys = cohort.keys[layer].transpose(-1, -2)
+            parts.append(asked @ keys if self.spread is None else self._gather(self._scatter(asked) @ keys))
+        found = torch.cat(parts, -1) if len(parts) > 1 else parts[0]
         return functional.pad(found, (0, longest - found.shape[-1]))
 
     def values(self, weights: Tensor, layer: int) -> Tensor:
         """Return what the rows take from the prompts' values, shape (rows, K, G, E)."""
-        values = self.cohort.values[layer]
-        share = weights[self.start : self.stop, :, :, : values.shape[2]]
-        return share @ values if self.spread is None else self._gather(self._scatter(share) @ values)
+        cohort, share = self.cohort, weights[self.start : self.stop, :, :, : self.cohort.longest]
+        parts = []
+        if cohort.trunk:
+            parts.append(_through(share[..., : cohort.trunk], cohort.trunk_values[layer]))
+        if cohort.longest > cohort.trunk:
+            share, values = share[..., cohort.trunk :], cohort.values[layer]
+            parts.append(share @ values if self.spread is None else self._gather(self._scatter(share) @ values))
+        return parts[0] + parts[1] if len(parts) > 1 else parts[0]
 
     def _scatter(self, rows: Tensor) -> Tensor:
         """Stack the rows of each prompt: (rows, K, G, X) to (P, K, width*G, X)."""
@@ -178,14 +208,17 @@ class _Suffixes:
 class PoolLayout:
     """Who sees whom in one step: every row its prompt and its own sampled tokens."""
 
-    def __init__(self, rows: Sequence[Row], suffixes: _Suffixes, device: torch.device) -> None:
+    def __init__(self, rows: Sequence[Held], suffixes: _Suffixes, device: torch.device) -> None:
         """Lay out the rows; those of one cohort stand together."""
+        self._held = rows
+        self._others: dict[torch.device, PoolLayout] = {}
+        """For the layers on other devices, where the model lies on several."""
         self._suffixes = suffixes
         self._rows = torch.arange(len(rows), device=device)
         times = [row.time - 1 for row in rows]
         self._times = torch.tensor(times, device=device)
         self._lengths = torch.tensor([row.length for row in rows], device=device)
-        self._steps = max(times) + 1
+        self._steps = -(-(max(times) + 1) // _GRAIN) * _GRAIN
         self._longest = max(row.cohort.longest for row in rows)
         self._slices = list(_slices(rows, device))
         self._biases: dict[int | None, Tensor] = {}
@@ -197,8 +230,13 @@ class PoolLayout:
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rules: Rules) -> Tensor:
         """See `attention.Layout`; one token per row. Scores stand in two parts: over the prompt, over what followed."""
-        heads, count, size = q.shape
-        kinds = k.shape[0]
+        if k.device != self._rows.device:
+            if k.device not in self._others:
+                self._others[k.device] = PoolLayout(self._held, self._suffixes, k.device)
+            return self._others[k.device].attend(layer, q, k, v, rules)
+        heads, padded, size = q.shape
+        kinds, count = k.shape[0], len(self._times)
+        q, k, v = q[:, :count], k[:, :count], v[:, :count]
         own_k = self._suffixes.put(0, layer, self._rows, self._times, k)[:, :, : self._steps]
         own_v = self._suffixes.put(1, layer, self._rows, self._times, v)[:, :, : self._steps]
         q = q.view(kinds, heads // kinds, count, size).permute(2, 0, 1, 3).contiguous()
@@ -206,7 +244,8 @@ class PoolLayout:
         scores = torch.cat([torch.cat(parts), q @ own_k.transpose(-1, -2)], -1)
         weights = attention.weights(scores, self._bias(rules.window), rules).to(v.dtype)
         prompts = [some.values(weights, layer) for some in self._slices]
-        return (weights[..., self._longest :] @ own_v + torch.cat(prompts)).reshape(count, heads, -1)
+        found = weights[..., self._longest :] @ own_v + torch.cat(prompts)
+        return functional.pad(found.reshape(count, heads, -1), (0, 0, 0, 0, 0, padded - count))
 
     def _bias(self, window: int | None) -> Tensor:
         """Return 0 where a row sees a key and -inf where not, shape (R, 1, 1, longest + steps)."""
@@ -222,42 +261,20 @@ class PoolLayout:
         return self._biases[window]
 
 
-class Pool:
-    """All rows that are being decoded."""
+class Pool(Rows[Held]):
+    """All rows that are being decoded, each prompt's keys held once."""
+
+    apart = True
 
     def __init__(self, loaded: Loaded, *, ends: frozenset[int], decode: Decode) -> None:
         """Start without rows."""
-        self.passed = 0
-        """Rows put through the network so far, one token each."""
-        self._loaded = loaded
-        self._ends = ends
-        self._decode = decode
-        self._rows: list[Row] = []
+        super().__init__(loaded, ends=ends, decode=decode)
         self._suffixes = _Suffixes()
 
-    def __len__(self) -> int:
-        """Return the number of samples on their way."""
-        return sum(len(row.samples) for row in self._rows)
-
-    @torch.inference_mode()
-    def admit(self, cohort: Cohort, samples: Sequence[list[Sample]], logits: Tensor) -> list[Sample]:
-        """Draw the first tokens after prompts, in the order of the cohort; return the samples that are done.
-
-        Args:
-            cohort: The prompts.
-            samples: Of each prompt; may be empty.
-            logits: After each prompt, float32, shape (P, V).
-        """
-        lengths = cohort.lengths.tolist()
-        rows = [
-            Row(cohort=cohort, prompt=i, length=lengths[i], samples=list(own)) for i, own in enumerate(samples) if own
-        ]
-        which = [row.prompt for row in rows]
-        fresh, _, done = self._split(rows, logits if len(which) == len(logits) else logits[which])
-        self._rows += fresh
-        self._suffixes.room(len(self), 1)
-        self._shrink(cohort)
-        return done
+    @property
+    def load(self) -> int:
+        """What the rows take of the room: one for each sample, and one for each prompt that is held."""
+        return len(self) + len({(id(row.cohort), row.prompt) for row in self._rows})
 
     @torch.inference_mode()
     def step(self) -> list[Sample]:
@@ -265,12 +282,15 @@ class Pool:
         rows, loaded = self._rows, self._loaded
         self._suffixes.room(len(rows), max(row.time for row in rows))
         layout = PoolLayout(rows, self._suffixes, loaded.device)
-        tokens = torch.tensor([[row.samples[0].ids[-1] for row in rows]], device=loaded.device)
-        every = torch.arange(len(rows), device=loaded.device)
+        tokens = torch.tensor([row.samples[0].ids[-1] for row in rows], device=loaded.device)
+        # Filled up to few different sizes, for the same reason as `trie.GRAIN`; what is filled in is thrown away.
+        fill = (0, -len(rows) % _ROWS)
+        every = torch.arange(len(rows) + fill[1], device=loaded.device)
         with attention.use(layout):
             logits = forward_at(
-                loaded, tokens, torch.zeros_like(every), every, mask=None, positions=layout.positions[None]
-            )
+                loaded, functional.pad(tokens, fill)[None], torch.zeros_like(every), every,
+                mask=None, positions=functional.pad(layout.positions, fill)[None],
+            )[: len(rows)]  # fmt: skip
         self.passed += len(rows)
         fresh, parents, done = self._split(rows, logits)
         self._suffixes.move(parents, max((row.time for row in rows), default=0))
@@ -279,23 +299,13 @@ class Pool:
             self._shrink(cohort)
         return done
 
-    def _split(self, rows: Sequence[Row], logits: Tensor) -> tuple[list[Row], list[int], list[Sample]]:
-        """Draw a token per sample; return the rows that go on, the row that each comes from, and what is done."""
-        fresh: list[Row] = []
-        parents: list[int] = []
-        done: list[Sample] = []
-        advance([row.samples for row in rows], logits, self._ends, self._decode)
-        for number, row in enumerate(rows):
-            by_token: dict[int, list[Sample]] = {}
-            for sample in row.samples:
-                if sample.reason is None:
-                    by_token.setdefault(sample.ids[-1], []).append(sample)
-                else:
-                    done.append(sample)
-            for same in by_token.values():
-                fresh.append(Row(cohort=row.cohort, prompt=row.prompt, length=row.length, samples=same))
-                parents.append(number)
-        return fresh, parents, done
+    def _row(self, cohort: Cohort, prompt: int, length: int, samples: list[Sample]) -> Held:
+        return Held(cohort=cohort, prompt=prompt, length=length, samples=samples)
+
+    def _enter(self, cohort: Cohort, rows: list[Held], prompts: Sequence[int]) -> None:  # noqa: ARG002 - rows know theirs
+        self._rows += rows
+        self._suffixes.room(len(self), 1)
+        self._shrink(cohort)
 
     def _shrink(self, cohort: Cohort) -> None:
         """Drop the keys of prompts that nobody uses any more."""
@@ -308,7 +318,14 @@ class Pool:
                 row.prompt = place[row.prompt]
 
 
-def _slices(rows: Sequence[Row], device: torch.device) -> Iterator[_Slice]:
+def _through(rows: Tensor, shared: Tensor) -> Tensor:
+    """Multiply rows of shape (R, K, G, X) by one matrix per key-value head, (K, X, Y), all rows at once."""
+    count, kinds, each, size = rows.shape
+    found = rows.transpose(0, 1).reshape(kinds, count * each, size) @ shared
+    return found.view(kinds, count, each, -1).transpose(0, 1)
+
+
+def _slices(rows: Sequence[Held], device: torch.device) -> Iterator[_Slice]:
     start = 0
     for _, group in groupby(rows, key=lambda row: id(row.cohort)):
         some = list(group)

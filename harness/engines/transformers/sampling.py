@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _BLOCK = 512
 """Tokens of the vocabulary summed at once: the cumulative sum is exact to float64, but taken within one block only."""
 
+_COLDEST = 1e-30
+"""Below this temperature float32 would divide by zero, and the likeliest token is long since the only one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draw:
@@ -92,8 +95,9 @@ def truncate(probs: Tensor, *, top_k: int, top_p: float) -> Tensor:
 
 def _weights(logits: Tensor, heat: float, top_k: int, top_p: float) -> Tensor:
     """Return probabilities up to a factor per row, float32, shape (R, V)."""
-    scaled = logits if heat == 1 else logits / heat
-    weights = (scaled - scaled.amax(-1, keepdim=True)).exp_()
+    # The largest is taken off before the division, which would overflow for very small temperatures.
+    below = logits - logits.amax(-1, keepdim=True)
+    weights = (below if heat == 1 else below / max(heat, _COLDEST)).exp_()
     if not top_k and top_p >= 1:
         return weights
     probs = weights.double()

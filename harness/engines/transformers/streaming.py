@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from harness.engines.transformers.answers import Sample, completions, normaliser, samples_of, scores_of
-from harness.engines.transformers.memory import is_out_of_memory
+from harness.engines.transformers.buckets import open_pool
+from harness.engines.transformers.memory import is_out_of_memory, trim_heap
 from harness.engines.transformers.packs import Walk
-from harness.engines.transformers.pool import Cohort, Pool
+from harness.engines.transformers.pool import Cohort
 from harness.request import Generate, Loglikelihood
 from harness.trie import Trie, cut, keys_of
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from harness.engines.transformers.loading import Loaded
     from harness.engines.transformers.memory import Room
     from harness.request import Answer
+
+
+_STRETCH = 1.25
+"""Longest to shortest prompt among those that are held together."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,6 +100,7 @@ class _Round:
         self._ledger = ledger
         self._decode = decode
         self._device = loaded.device
+        self._most = max(1, room.tokens)
         self._graph = _graph(items)
         self._samples = {
             number: samples_of(number, items[number]) for node in self._graph.prompts.values() for number in node
@@ -103,14 +109,14 @@ class _Round:
         self._done: dict[int, list[Sample]] = {}
         self._values: dict[int, dict[tuple[int, int], float]] = {}
         self._walk = Walk(loaded, self._graph.trie)
-        self.pool = Pool(loaded, ends=ends, decode=decode)
+        self.pool = open_pool(loaded, ends=ends, decode=decode, notes=ledger.notes)
         trie = self._graph.trie
         ledger.minimum += len(trie)
         places, rows = np.zeros(len(trie), np.int64), np.zeros(len(trie), np.int64)
         places[list(self._graph.wanted)] = 1
         for node, numbers in self._graph.prompts.items():
             places[node] = 1
-            rows[node] = sum(self._open[number] for number in numbers)
+            rows[node] = self.pool.apart + sum(self._open[number] for number in numbers)
         self._rows = rows
         loads = ((places, room.places), (rows, max(1, room.rows // 2)))
         self.ranges = [stop for _, stop in cut(trie, room.tokens, loads=loads)]
@@ -118,22 +124,24 @@ class _Round:
     def crowded(self, stop: int) -> bool:
         """Tell whether samples on their way must end before the nodes up to `stop` can be passed."""
         coming = int(self._rows[self._walk.at : stop].sum())
-        return bool(self.pool) and coming > 0 and len(self.pool) + coming > self._room.rows
+        return bool(self.pool) and coming > 0 and self.pool.load + coming > self._room.rows
 
     def advance(self, stop: int) -> Iterator[tuple[int, Answer]]:
         """Pass the nodes up to `stop`, in halves where they do not fit."""
         start = self._walk.at
-        try:
-            found = list(self._pass(stop))
-        except Exception as error:
-            if not is_out_of_memory(error) or stop - start < 2:  # noqa: PLR2004 - one node cannot be halved
-                raise
+        if stop - start <= self._most:
+            try:
+                read, cohort, logits = self._pass(stop)
+            except Exception as error:
+                if not is_out_of_memory(error) or stop - start < 2:  # noqa: PLR2004 - one node cannot be halved
+                    raise
+            else:
+                yield from self._read(read, cohort, logits)
+                return
             self._ledger.notes.append(f"out of memory at {stop - start} tokens: passed in halves")
+            self._most = -(-(stop - start) // 2)
             if self._device.type == "cuda":
-                torch.cuda.empty_cache()
-        else:
-            yield from found
-            return
+                torch.cuda.empty_cache()  # only now: the exception held on to what the failed pass had taken
         yield from self.advance((start + stop) // 2)
         yield from self.advance(stop)
 
@@ -145,20 +153,35 @@ class _Round:
         self._ledger.minimum += self.pool.passed - before
         yield from self._finish(done)
 
-    def _pass(self, stop: int) -> list[tuple[int, Answer]]:
+    def _pass(self, stop: int) -> tuple[list[int], list[tuple[Cohort, list[int]]], Tensor]:
+        """Pass the nodes up to `stop`; return those that are read, the prompts that end there, and the logits."""
         start, graph = self._walk.at, self._graph
         read = [node for node in range(start, stop) if node in graph.wanted or node in graph.prompts]
-        sampled = [node for node in read if node in graph.prompts]
-        cohort, keep = None, None
-        if sampled:
-            cohort, keep = Cohort.catch([keys_of(graph.trie, start, node) for node in sampled], self._device)
-        logits = self._walk.step(stop, read, keep=keep)
+        cohorts, fills = [], []
+        for nodes in _alike([node for node in read if node in graph.prompts], graph.trie):
+            chains = [keys_of(graph.trie, start, node) for node in nodes]
+            cohort, fill = Cohort.catch(chains, self._device, apart=self.pool.apart)
+            cohorts.append((cohort, nodes))
+            fills.append(fill)
+
+        def keep(layer: int, keys: Tensor, values: Tensor) -> None:
+            for fill in fills:
+                fill(layer, keys, values)
+
+        if fills and self._device.type == "cpu":
+            trim_heap()
+        logits = self._walk.step(stop, read, keep=keep if fills else None)
         self._count(stop - start)
-        line = {node: i for i, node in enumerate(read)}
-        answers = list(self._score([node for node in read if node in graph.wanted], line, logits)) if read else []
-        if cohort is not None:
-            answers += self._admit(cohort, sampled, logits[[line[node] for node in sampled]])
-        return answers
+        return read, cohorts, logits
+
+    def _read(
+        self, read: Sequence[int], cohorts: Sequence[tuple[Cohort, list[int]]], logits: Tensor
+    ) -> Iterator[tuple[int, Answer]]:
+        """Answer what the logits at some nodes answer, and begin the samples of the prompts that end there."""
+        line, graph = {node: i for i, node in enumerate(read)}, self._graph
+        yield from self._score([node for node in read if node in graph.wanted], line, logits)
+        for cohort, nodes in cohorts:
+            yield from self._admit(cohort, nodes, logits[[line[node] for node in nodes]])
 
     def _score(self, nodes: Sequence[int], line: dict[int, int], logits: Tensor) -> Iterator[tuple[int, Answer]]:
         """Read the log-probs that are wanted at some nodes, and answer the requests that are complete."""
@@ -179,19 +202,18 @@ class _Round:
         read = [[values[i, j] for j in range(len(ids))] for i, ids in enumerate(item.continuation_ids)]
         return scores_of(item, read)
 
-    def _admit(self, cohort: Cohort, nodes: Sequence[int], logits: Tensor) -> list[tuple[int, Answer]]:
+    def _admit(self, cohort: Cohort, nodes: Sequence[int], logits: Tensor) -> Iterator[tuple[int, Answer]]:
         """Begin the samples of the prompts that end at some nodes, as many at a time as there is room for."""
         queues = [[s for number in self._graph.prompts[node] for s in self._samples.pop(number)] for node in nodes]
         if len(queues) > 1:  # cut so that they fit
-            return list(self._finish(self.pool.admit(cohort, queues, logits)))
-        answers: list[tuple[int, Answer]] = []
+            yield from self._finish(self.pool.admit(cohort, queues, logits))
+            return
         room = max(1, self._room.rows)
         for first in range(0, len(queues[0]), room):
             part = queues[0][first : first + room]
             while self.pool and len(self.pool) + len(part) > room:
-                answers += self.sample()
-            answers += self._finish(self.pool.admit(cohort, [part], logits))
-        return answers
+                yield from self.sample()
+            yield from self._finish(self.pool.admit(cohort, [part], logits))
 
     def _finish(self, done: Sequence[Sample]) -> Iterator[tuple[int, Answer]]:
         for sample in done:
@@ -204,6 +226,17 @@ class _Round:
 
     def _count(self, tokens: int) -> None:
         self._ledger.passed += tokens
+
+
+def _alike(nodes: Sequence[int], trie: Trie) -> list[list[int]]:
+    """Group prompts by length, so that filling them up to one length wastes little."""
+    groups: list[list[int]] = []
+    for node in sorted(nodes, key=lambda node: (int(trie.depths[node]), node)):
+        if groups and trie.depths[node] <= _STRETCH * trie.depths[groups[-1][0]]:
+            groups[-1].append(node)
+        else:
+            groups.append([node])
+    return groups
 
 
 def _graph(items: Sequence[Encoded]) -> _Graph:
