@@ -37,8 +37,8 @@ _GRAIN = 16
 """Sampled tokens are attended to in multiples of this."""
 _ROWS = 4
 """Rows are passed in multiples of this."""
-_TRUNK = 16
-"""Tokens from which a common beginning is worth a product of its own."""
+_TRUNK = 0.5
+"""Share of the longest prompt from which a common beginning is worth a product of its own."""
 _DEAD = 0.7
 """Share of prompts still in use at which the others' keys are dropped."""
 
@@ -74,7 +74,7 @@ class Cohort:
         """
         lengths = [len(chain) for chain in chains]
         trunk = _common(chains) if apart else 0
-        trunk = trunk if trunk >= _TRUNK else 0
+        trunk = trunk if trunk >= _TRUNK * max(lengths) else 0
         rest = max(lengths) - trunk
         index = np.stack([np.pad(np.array(chain), (0, max(lengths) - len(chain)), mode="edge") for chain in chains])
         stem = torch.from_numpy(index[0, :trunk]).to(device)

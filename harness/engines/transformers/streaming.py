@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from harness.request import Answer
 
 
-_STRETCH = 1.25
-"""Longest to shortest prompt among those that are held together."""
+_STRETCH = 2.5
+"""Longest to shortest prompt among those that are held together: padding costs less than one more group does."""
 
 
 @dataclass(slots=True, kw_only=True)
