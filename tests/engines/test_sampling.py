@@ -220,3 +220,11 @@ def test_a_stop_string_ends_a_sample_wherever_it_falls(
     done = sample.completion(lambda ids: "".join(texts[i] for i in ids))
     assert (done.text, len(done.token_ids)) == (text, count)
     assert done.finish_reason == ("length" if stop == ("z",) else "stop")
+
+
+def test_tokens_masked_with_the_least_number_are_no_error() -> None:
+    """Their sum overflows, they do not."""
+    least = torch.finfo(torch.float32).min
+    assert normaliser(torch.tensor([[0.0, least, least, least], [0.0, 0.0, 0.0, 0.0]])).tolist() == pytest.approx(
+        [0.0, math.log(4)]
+    )

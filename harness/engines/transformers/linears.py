@@ -70,6 +70,10 @@ def pack_linears(model: nn.Module, head: nn.Module | None) -> int:
             module.weight = nn.Parameter(packed, requires_grad=False)
             module.forward = _product(packed, module.bias, narrow)  # type: ignore[assignment,method-assign]
             count += 1
+    for parameter in model.parameters() if count else ():
+        if parameter.layout is torch.strided:
+            # What is left may be a view of the mapped file, which would keep the whole file in memory.
+            parameter.data = parameter.data.clone()
     return count
 
 
