@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-# oneDNN keeps half a megabyte of code for every shape it has met, up to 1024 of them; it reads this at its first use.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "512")
+# oneDNN keeps half a megabyte of code for every shape it has met, of itself up to 1024; it reads this at first use.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 _SPARE = 256 << 20
 """Bytes that a second copy of a head's weights, tied to the embeddings, may take."""
 _DTYPES = (torch.float32, torch.bfloat16)

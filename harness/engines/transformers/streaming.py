@@ -168,7 +168,7 @@ class _Round:
             for fill in fills:
                 fill(layer, keys, values)
 
-        if fills and self._device.type == "cpu":
+        if self._device.type == "cpu":
             trim_heap()
         logits = self._walk.step(stop, read, keep=keep if fills else None)
         self._count(stop - start)
