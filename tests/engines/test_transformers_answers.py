@@ -292,3 +292,18 @@ def test_a_small_memory_gives_small_batches(llama: TransformersEngine) -> None:
     """--tells-memory reaches the planner's budget."""
     folder = llama.folder
     assert 1 == _open(folder, memory=1).batch_tokens < _open(folder, memory=10_000_000).batch_tokens <= 2048
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_padding_that_is_no_rounding_is_not_used_in_any_dtype(
+    llama: TransformersEngine, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half precision has wider limits, not none; NaN counts as infinite."""
+    monkeypatch.setattr(selfcheck, "reason_against", lambda _: "a test says so")
+    for largest in (2.0, math.inf):
+        monkeypatch.setattr(selfcheck, "measure_padded", lambda *_, x=largest: selfcheck.Shift(x, 0.1))
+        engine = _open(llama.folder, dtype=dtype)
+        _run(engine, [Loglikelihood(messages=_ask("Hi"), continuations=(" y",))])
+        assert any(f"more than rounding in {dtype}" in note for note in engine.notes)
+        assert any("alone" in note for note in engine.notes)
+    assert not selfcheck.is_rounding(selfcheck.Shift(math.nan, 0.0), dtype)

@@ -69,9 +69,9 @@ def decide(loaded: Loaded, encoder: PromptEncoder, config: Any) -> Policy:
     notes.append(_said("padding and batch size", shift))
     # What rules out packing by config is not safe in a padded batch either: moving angles, convolutions.
     single = selfcheck.reason_against(config) is not None
-    if loaded.dtype == "float32" and not shift.largest <= selfcheck.LIMIT:
+    if not selfcheck.is_rounding(shift, loaded.dtype):
         single = True
-        notes.append(f"that is more than {selfcheck.LIMIT:.0e} nat in float32")
+        notes.append(f"that is more than rounding in {loaded.dtype}")
     if single:
         notes.append("every row is passed alone, slowly")
     return Policy(
@@ -86,10 +86,11 @@ def _packed(
     if loaded.residual is not None:
         try:
             shift = selfcheck.packed(loaded, sequences, alone, wide=True)
-        except UnsupportedAttentionError:
-            pass
+        except UnsupportedAttentionError as error:
+            said = f"residual stream in {loaded.dtype}: {error}"
         else:
             return shift, ("residual stream in float32",)
+        return selfcheck.packed(loaded, sequences, alone, wide=False), (said,)
     return selfcheck.packed(loaded, sequences, alone, wide=False), ()
 
 

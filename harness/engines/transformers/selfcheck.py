@@ -63,6 +63,12 @@ def probes(tokenise: Callable[[str], Sequence[int]], *, vocabulary: int, context
     return found
 
 
+def is_rounding(shift: Shift, dtype: str) -> bool:
+    """Tell whether a shift is no more than rounding in this dtype; never for NaN."""
+    largest, mean = (LIMIT, LIMIT) if dtype == "float32" else HALF_LIMITS
+    return shift.largest <= largest and shift.mean <= mean
+
+
 def moving_rope(config: Any) -> str | None:
     """Return the kind of rotary embedding whose angles depend on the longest row of a batch; None for others."""
     settings = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
@@ -183,8 +189,7 @@ def packed(loaded: Loaded, sequences: Sequence[Sequence[int]], alone: Sequence[T
         msg = f"{type(error).__name__}: {error}"
         raise attention.UnsupportedAttentionError(msg) from error
     shift = Shift(max(scored.largest, drawn.largest), max(scored.mean, drawn.mean))
-    largest, mean = (LIMIT, LIMIT) if loaded.dtype == "float32" else HALF_LIMITS
-    if not (shift.largest <= largest and shift.mean <= mean):
+    if not is_rounding(shift, loaded.dtype):
         msg = f"its log-probs differ from the model's own by {shift.largest:.1e} nat, {shift.mean:.1e} on average"
         raise attention.UnsupportedAttentionError(msg)
     loaded.ours(wide=wide)
