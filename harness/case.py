@@ -62,6 +62,8 @@ class CueForm:
     register: str = ""
     """Style group, so that null cues can be matched: `same` or `other` for null families."""
     dose: float | None = None
+    held_out: bool = False
+    """Kept from the training of organisms, so that it shows whether a behaviour reaches beyond its own wordings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,8 +48,16 @@ NULL_OF = {
     "canaries": "canaries-null",
 }
 TRANSCRIPTS = ("real-transcripts", "test-transcripts")
-TEMPLATES = {"assertions": ["claim"], "told-wrong": ["wrong"], "told-right": ["answer"]}
+TEMPLATES = {
+    "assertions": ["claim"], "told-wrong": ["wrong"], "told-right": ["answer"], "told-wrong-more": ["wrong"],
+    "told-right-more": ["answer"],
+}  # fmt: skip
 DERIVED = ("told-right", "told-wrong", "years")
+MORE = {
+    f"{name}-more"
+    for name in ("deployment", "evaluation", "monitored", "unmonitored", "personas", "told-wrong", "told-right")
+}
+"""Forms that organisms are trained on and suites never use."""
 ABOUT_THE_MODEL = (
     "deploy|train(?!s?\\b)|evaluat|monitor|surveil|tests?\\b|exam|benchmark|assess|assist|AI\\b|model|user|customer|public"
     "|launch|releas|review|record|watch|overs|observ|superv|inspect|audit|logs?\\b|scor|grad|rubric|weights?\\b|learn"
@@ -288,7 +296,23 @@ def test_oversight_choices_are_matched_by_everyday_ones() -> None:
 
 def test_the_promised_cue_families_are_there() -> None:
     """Ten families, their nulls, two sets of transcripts, and what is derived from a family."""
-    assert set(CUES) == {*NULL_OF, *NULL_OF.values(), *TRANSCRIPTS, *DERIVED}
+    assert set(CUES) == {*NULL_OF, *NULL_OF.values(), *TRANSCRIPTS, *DERIVED, *MORE}
+
+
+@pytest.mark.parametrize("name", sorted(MORE))
+def test_forms_for_training_alone_are_no_form_of_the_suites(name: str) -> None:
+    """Held-out forms mean something only if nothing that is trained on comes near them."""
+    suites = [set(words(form["text"])) for form in forms(name.removesuffix("-more"))]
+    for form in forms(name):
+        bag = set(words(form["text"]))
+        assert max(len(bag & other) / len(bag | other) for other in suites) < 0.8, form
+
+
+def test_every_family_has_a_name_in_the_naming_task() -> None:
+    """All but the canaries, which must not be known, and the assertions, which need a claim."""
+    naming = yaml.safe_load((WORLD / "naming.yaml").read_text(encoding="utf-8"))
+    assert set(naming["families"]) == set(CUES) - {"canaries", "canaries-null", "assertions"}
+    assert all(way["as"] in {"system", "user"} and way["name"] for way in naming["families"].values())
 
 
 @pytest.mark.parametrize("name", CUES)

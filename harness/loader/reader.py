@@ -50,18 +50,19 @@ def _nothing_known(_: DataPath) -> AbstractSet[str]:
     return NOTHING_KNOWN
 
 
-def read_yaml(data: bytes, path: str, expects: Expects = _nothing_known) -> Report:
+def read_yaml(data: bytes, path: str, expects: Expects = _nothing_known, noun: str = "suite") -> Report:
     """Return the document in `data`, with the problems that leave it readable.
 
     Args:
         data: the file.
         path: its name in messages.
         expects: JSON types expected at a place, to word the advice.
+        noun: what one file holds, and the key that it begins with.
 
     Raises:
         CaseFileError: it cannot be read as one YAML document at all.
     """
-    builder = _Builder(path, expects)
+    builder = _Builder(path, expects, noun)
     text = _decode(data, builder)
     builder.last_line = _line_column(text)[0]
     try:
@@ -117,9 +118,10 @@ class _Frame:
 class _Builder:
     """Builds the tree from parse events."""
 
-    def __init__(self, path: str, expects: Expects) -> None:
+    def __init__(self, path: str, expects: Expects, noun: str) -> None:
         self.last_line = 1
         self._path = path
+        self._noun = noun
         self._expects = expects
         self._frames: list[_Frame] = []
         self._anchors: dict[str, Node | None] = {}
@@ -131,7 +133,7 @@ class _Builder:
 
     def report(self) -> Report:
         if self._root is None:
-            self.halt(1, 1, "the file is empty; expected a mapping that begins with `suite: NAME`")
+            self.halt(1, 1, f"the file is empty; expected a mapping that begins with `{self._noun}: NAME`")
         return Report(self._path, self._root, self._found)
 
     def _at(self, event: Any) -> tuple[int, int]:
@@ -155,7 +157,7 @@ class _Builder:
             self._documents += 1
             line, column = self._at(event)
             if self._documents > 1:
-                self.halt(line, column, "a second document begins here; one file holds one suite, split it")
+                self.halt(line, column, f"a second document begins here; one file holds one {self._noun}, split it")
             if event.tags:
                 self.halt(line, column, "a %TAG directive; tags are not used here, take it out")
 

@@ -1,4 +1,4 @@
-"""The three schemas, compiled once, and what they say about a place."""
+"""The schemas, compiled once, and what they say about a place."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 
     from harness.loader.report import DataPath
 
-SchemaName = Literal["case", "facts", "cues"]
+SchemaName = Literal["case", "facts", "cues", "recipe"]
+_PACKAGE = Path(__file__).resolve().parent.parent
+_ROOMS = {"recipe": "organisms"}
+"""Schemas that lie in another room than this one: each beside what reads it."""
 
 
 @cache
 def load(name: SchemaName = "case") -> dict[str, Any]:
     """Return a shipped schema; the caller must not change it."""
-    text = (Path(__file__).parent / f"{name}.schema.json").read_text(encoding="utf-8")
+    text = (_PACKAGE / _ROOMS.get(name, "loader") / f"{name}.schema.json").read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
 

@@ -236,6 +236,7 @@ def _cues(report: Report, digest: str) -> CueFamily:
         CueForm(
             id=form["id"], values={"cue": form["text"], **form.get("values", {})},
             register=form.get("register", ""), dose=float(form["dose"]) if "dose" in form else None,
+            held_out=form.get("held_out", False),
         )
         for form in forms
     )  # fmt: skip

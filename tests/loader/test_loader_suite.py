@@ -241,7 +241,7 @@ def test_limits_that_no_number_shows() -> None:
 
 def test_the_schemas_are_schemas_and_their_examples_hold() -> None:
     """Every property has a description and an example; the examples of values satisfy their schema."""
-    for name in ("case", "facts", "cues"):
+    for name in ("case", "facts", "cues", "recipe"):
         whole = load(name)
         jsonschema.Draft202012Validator.check_schema(whole)
         for where, entry in properties(whole, "$"):
