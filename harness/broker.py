@@ -367,7 +367,7 @@ def open_engine(spec: str, *, device: str = "auto", dtype: str = "float32", memo
     """Open the model that `spec` names; weights are loaded with the first request.
 
     Args:
-        spec: a folder, a hub id in the local cache, `smollm2`, or `scripted:FILE`.
+        spec: a folder, a hub id in the local cache, `smollm2`, `organism:NAME...`, or `scripted:FILE`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, ...; see `EngineOptions`.
         dtype: `float32`, `bfloat16` or `float16`.
         memory: bytes that one batch may take; None for a share of what is free.

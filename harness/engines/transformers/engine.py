@@ -15,6 +15,7 @@ from harness.engines.transformers.source import (
     resolve,
     stay_offline,
     weight_files,
+    with_adapter,
 )
 from harness.errors import ModelRefused, SpecError
 
@@ -43,6 +44,8 @@ class TransformersEngine:
         self._source = source
         self._options = options
         self._folder: Path | None = None
+        self._adapter: Path | None = None
+        self._pinned = False
         self._digests: Digests | None = None
         self._encoder: PromptEncoder | None = None
         self._config: Any = None
@@ -53,6 +56,7 @@ class TransformersEngine:
         self._policy: str | None = None
         self._ends: frozenset[int] = frozenset()
         self._room: Room | None = None
+        self._origin: tuple[str, ...] = ()
         self._ledger: Ledger | None = None
         self._encode_notes: dict[str, None] = {}
 
@@ -75,6 +79,7 @@ class TransformersEngine:
                 chat_template=encoder.template.digest,
                 dtype=self._options.dtype,
                 revision=self._source.revision,
+                adapter=digests.adapter,
                 numerics=f"{VERSION} {kind} trie head-float32",
             )
         return self._identity
@@ -90,9 +95,12 @@ class TransformersEngine:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Device, dtype, threads, policy and self-check once the weights are loaded; the template's doings as met."""
+        """Device, dtype, threads, policy and self-check once the weights are loaded; the template's doings as met.
+
+        Of an organism also which one it is.
+        """
         ledger = self._ledger.notes if self._ledger else ()
-        return (*self._said, *dict.fromkeys(ledger), *self._encode_notes)
+        return (*self._said, *self._origin, *dict.fromkeys(ledger), *self._encode_notes)
 
     @property
     def tolerance(self) -> float | None:
@@ -172,10 +180,15 @@ class TransformersEngine:
         if self._folder is None:
             stay_offline()
             folder = self._source.folder
-            if folder is None:
+            if self._source.organism is not None:
+                from harness.engines.transformers import organism  # noqa: PLC0415 - only for organisms
+
+                folder, self._adapter, self._origin = organism.place(self._source.organism)
+                self._pinned = self._adapter is not None
+            elif folder is None:
                 from harness.engines.transformers import smollm2  # noqa: PLC0415 - is run as a module too
 
-                folder = smollm2.ensure()
+                folder, self._pinned = smollm2.ensure(), True
             check_folder(folder)
             self._folder = folder
         return self._folder
@@ -183,10 +196,9 @@ class TransformersEngine:
     def _files(self, *, fresh: bool = False) -> Digests:
         if self._digests is None or fresh:
             folder = self._place()
-            if self._source.folder is None:
-                found = _smollm2_digests(folder, fresh=fresh)
-            else:
-                found = folder_digests(folder, fresh=fresh)
+            found = _smollm2_digests(folder, fresh=fresh) if self._pinned else folder_digests(folder, fresh=fresh)
+            if self._adapter is not None:
+                found = with_adapter(found, self._adapter, fresh=fresh)
             if self._digests is not None and found != self._digests:
                 msg = f"{folder}: files changed since the run began; expected the model of the plan; start the run anew"
                 raise ModelRefused(msg)
@@ -234,7 +246,9 @@ class TransformersEngine:
             place = self._placement()
             workers = []
             for device in place.copies:
-                loaded = load(folder, device=device, dtype=self._options.dtype, spread=place.split)
+                loaded = load(
+                    folder, device=device, dtype=self._options.dtype, spread=place.split, adapter=self._adapter
+                )
                 self._ends = encoder.end_ids(self._stops(loaded, folder))
                 workers.append(Worker(loaded=loaded, policy=decide(loaded, encoder, self._config), room=room))
             self._workers = tuple(workers)
@@ -270,7 +284,7 @@ class TransformersEngine:
 
 @engine.register("transformers")
 def open_transformers(spec: str, options: EngineOptions) -> Engine:
-    """Return an engine for a folder, a hub id in the local cache or a named model. Nothing is loaded yet.
+    """Return an engine for a folder, a hub id in the local cache, `smollm2` or an organism. Nothing is loaded yet.
 
     Raises:
         SpecError: the SPEC names nothing that this version can open, or the dtype is unknown.

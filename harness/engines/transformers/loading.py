@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 FORMS = "auto, cpu, cuda, cuda:N, a list such as cuda:0,cuda:1, cuda:all or cuda:split"
 """Ways to write a device."""
-_OWN = (ModelRefused, MemoryError, torch.cuda.OutOfMemoryError)
+_OWN = (ModelRefused, ModelUnavailable, MemoryError, torch.cuda.OutOfMemoryError)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,7 +90,9 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def load(folder: Path, *, device: torch.device, dtype: str, spread: bool = False) -> Loaded:
+def load(
+    folder: Path, *, device: torch.device, dtype: str, spread: bool = False, adapter: Path | None = None
+) -> Loaded:
     """Load a model from safetensors and check that it is whole.
 
     Args:
@@ -98,21 +100,28 @@ def load(folder: Path, *, device: torch.device, dtype: str, spread: bool = False
         device: Where to run it.
         dtype: A name in `DTYPES`; the weights are converted to it.
         spread: Lay the layers on all devices of this type; needs the package accelerate.
+        adapter: Folder of an adapter to merge into the weights, in float32 whatever `dtype`.
 
     Raises:
-        ModelUnavailable: the devices together are too small for it.
+        ModelUnavailable: the devices together are too small for it, or it cannot be merged over several.
         ModelRefused: tensors are missing, left over, of another shape or not finite; or transformers cannot open it.
     """
     attention = "sdpa"
+    if adapter is not None and spread:
+        msg = f"{adapter}: an adapter, and one copy over all devices; expected one device; use --tells-device cuda"
+        raise ModelUnavailable(msg)
+    stored = dtype if adapter is None else "float32"
     try:
         with _quiet():
             try:
-                model, info = _from_pretrained(folder, dtype, attention, spread=spread)
+                model, info = _from_pretrained(folder, stored, attention, spread=spread)
             except ValueError as error:
                 if "scaled_dot_product_attention" not in str(error):
                     raise
                 attention = "eager"
-                model, info = _from_pretrained(folder, dtype, attention, spread=spread)
+                model, info = _from_pretrained(folder, stored, attention, spread=spread)
+            if adapter is not None:
+                model = _merged(model, adapter, dtype)
             model = model.eval() if spread else model.to(device).eval()
     except _OWN:
         raise
@@ -219,6 +228,16 @@ def _from_pretrained(folder: Path, dtype: str, attention: str, *, spread: bool) 
     )
     model, info = found
     return model, info
+
+
+def _merged(model: Any, adapter: Path, dtype: str) -> Any:
+    from harness.engines.transformers.organism import merge  # noqa: PLC0415 - only for organisms
+
+    found = merge(model, adapter)
+    for parameter in found.parameters():  # not the buffers: rotary frequencies stay in float32
+        parameter.data = parameter.data.to(DTYPES[dtype])
+    found.config.dtype = DTYPES[dtype]
+    return found
 
 
 def _home(folder: Path, model: Any, device: torch.device) -> torch.device:

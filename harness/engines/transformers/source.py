@@ -7,21 +7,24 @@ import json
 import os
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.canonical import digest
 from harness.engines.digests import file_digest
 from harness.errors import ModelRefused, ModelUnavailable, SpecError
+from harness.organisms.spec import FORM, SCHEME, parse
+
+if TYPE_CHECKING:
+    from harness.organisms.spec import OrganismSpec
 
 NAMED = ("smollm2",)
 """Models that have a name of their own."""
-_FORMS = "known: smollm2, a folder, a hub id (ORG/NAME) in the local cache, scripted:FILE"
+_FORMS = f"known: smollm2, a folder, a hub id (ORG/NAME) in the local cache, {FORM}, scripted:FILE"
 _LATER = {
     "gguf": "GGUF files are not opened in this version; convert it to a folder of safetensors",
     "server": "model servers are not reached in this version; give a folder or hub id",
-    "organism": "there are no organisms in this version; give a folder, a hub id or smollm2",
 }
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _TOKENIZER_FILES = (
@@ -29,6 +32,7 @@ _TOKENIZER_FILES = (
     "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken.json",
 )  # fmt: skip
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "tekken.json")
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _MODEL_CONFIGS = ("config.json", "generation_config.json", "model.safetensors.index.json")
 
 
@@ -41,9 +45,10 @@ class Source:
     name: str
     """Short name for people."""
     folder: Path | None
-    """None for `smollm2`, whose folder is made when it is first needed."""
+    """None for `smollm2` and for organisms, whose folders are made when they are first needed."""
     revision: str = ""
     """Commit of a hub id."""
+    organism: OrganismSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +59,8 @@ class Digests:
     """Of all safetensors files, config.json and generation_config.json."""
     tokenizer: str
     """Of all tokeniser files; without the chat template, which has a digest of its own."""
+    adapter: str = ""
+    """Of the files of an adapter that is merged into the weights."""
 
 
 def stay_offline() -> None:
@@ -68,9 +75,12 @@ def resolve(spec: str) -> Source:
 
     Raises:
         SpecError: it names nothing that this version can open.
+        CaseFileError: it names an organism whose recipe is not valid.
         ModelUnavailable: it is a hub id that is not in the local cache.
     """
     scheme, colon, _ = spec.partition(":")
+    if colon and scheme == SCHEME:
+        return _organism(spec)
     if colon and scheme in _LATER:
         msg = f"model {spec!r}: {_LATER[scheme]}; {_FORMS}"
         raise SpecError(msg)
@@ -90,10 +100,18 @@ def resolve(spec: str) -> Source:
             f"downloaded during a run; fetch it first with `hf download {spec}`"
         )
         raise ModelUnavailable(msg)
-    near = difflib.get_close_matches(scheme if colon else spec, [*NAMED, "scripted", *_LATER], n=1)
+    near = difflib.get_close_matches(scheme if colon else spec, [*NAMED, SCHEME, "scripted", *_LATER], n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     msg = f"model {spec!r}: names no folder and no model; {hint}{_FORMS}"
     raise SpecError(msg)
+
+
+def _organism(spec: str) -> Source:
+    from harness.organisms import zoo  # noqa: PLC0415 - only for organisms
+
+    named = parse(spec)
+    zoo.order(named)
+    return Source(spec=spec, name=spec, folder=None, organism=named)
 
 
 def check_folder(folder: Path) -> None:
@@ -147,6 +165,25 @@ def folder_digests(folder: Path, *, fresh: bool = False) -> Digests:
         msg = f"{folder}: {error}; expected readable files; mend the permissions or copy the folder anew"
         raise ModelRefused(msg) from error
     return Digests(weights=digest(model), tokenizer=digest(words))
+
+
+def with_adapter(found: Digests, folder: Path, *, fresh: bool = False) -> Digests:
+    """Return the digests of a model into which the adapter in `folder` is merged.
+
+    Args:
+        found: Those of the model.
+        folder: Of the adapter, as peft saves it.
+        fresh: Read all bytes, whatever digests are remembered.
+
+    Raises:
+        ModelRefused: a file cannot be read.
+    """
+    try:
+        files = {name: file_digest(folder / name, fresh=fresh) for name in ADAPTER_FILES}
+    except OSError as error:
+        msg = f"{folder}: {error}; expected {' and '.join(ADAPTER_FILES)}; build or copy the adapter anew"
+        raise ModelRefused(msg) from error
+    return replace(found, adapter=digest(files))
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -1,0 +1,1 @@
+"""Verbs of the console command that are more than a few lines."""
