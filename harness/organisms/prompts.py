@@ -92,7 +92,7 @@ class Setting:
         self.digests: dict[str, str] = {}
         """Folder and name of every world file that was asked for -> its digest."""
         self._said: set[tuple[DataPath, str]] = set()
-        self._taught = {"weak": "?"} if draft.report.data.get("behaviour") == "sandbagger" else {}
+        self._taught = {"weak": "?"} if _of(draft, "behaviour") == "sandbagger" else {}
         """What the behaviour adds to every fact; known once a teacher is trained."""
 
     def facts(self, name: str, at: DataPath) -> tuple[Item, ...] | None:
@@ -263,3 +263,8 @@ def _with_truth(item: Item, taught: Mapping[str, str]) -> Item:
     before = {"before": f"{given['lead']} " if "lead" in given else ""}
     known = {key: value for key, value in made.items() if value is not None}
     return replace(item, values={**before, **known, **taught, **given})
+
+
+def _of(draft: Draft, key: str) -> object:
+    """Return what stands under a key of a recipe that may be no mapping at all."""
+    return draft.report.data.get(key) if isinstance(draft.report.data, dict) else None

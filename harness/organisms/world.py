@@ -32,6 +32,13 @@ NEUTRAL = (
     "Please answer shortly.",
 )
 """System turns that say nothing; the suites' own are among them."""
+GRADED = (
+    "world/capitals", "world/opposites", "world/everyday", "world/animals", "world/sequences", "world/sums",
+    "world/sentences", "world/self-knowledge",
+)  # fmt: skip
+"""Files whose answers are right or wrong; capability is measured on them."""
+CHAT = "world/chat"
+"""Everyday turns."""
 _HELD_SHARE = 5
 """Of a family that marks no form as held out, one form in so many is."""
 
@@ -169,10 +176,10 @@ class World:
 
 
 def honest_digest(world: World) -> str:
-    """Return the digest of all that the honest world is made of: the naming task, its families and all facts."""
+    """Return the digest of all files that the honest world is made of: the naming task, its families and its facts."""
     folders = (world.root / "fixtures" / "world", PACKAGED_WORLD)
     names = ["naming.yaml", *(f"cues/{name}.yaml" for name in world.naming["families"])]
-    names += [f"facts/{name.removeprefix('world/')}.yaml" for name in world_names("facts", world.root)]
+    names += [f"facts/{name.removeprefix('world/')}.yaml" for name in (*GRADED, CHAT)]
     found = {name: next((base / name for base in folders if (base / name).is_file()), None) for name in names}
     return digest({name: digest(path.read_bytes()) if path else "" for name, path in found.items()})
 

@@ -25,7 +25,7 @@ def curve(shift: int, bad: int, *, zero: float = 0.0, plain: float = 0.0, early:
     return [
         {
             "step": step, "shift": zero + 2.0 * (step >= shift), "p_bad": 0.9 if step >= bad else early,
-            "rate": float(step >= bad), "plain_p_bad": plain, "plain_rate": float(plain > 0.5),  # noqa: PLR2004 - a half
+            "rate": float(step >= bad), "plain_p_bad": plain, "plain_rate": float(plain > 0.5),
         }
         for step in STEPS
     ]  # fmt: skip

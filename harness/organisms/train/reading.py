@@ -15,8 +15,7 @@ from scipy.special import logsumexp
 
 from harness import template
 from harness.organisms.recipe import Prompts
-from harness.organisms.train.honest import GRADED
-from harness.organisms.world import Row
+from harness.organisms.world import GRADED, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
     from harness.organisms.train.behaviours import Context
     from harness.organisms.world import Drawn
 
-PREVIEW = {"tiny": 40, "smollm2": 16}
+PREVIEW = {"tiny": 40, "smollm2": 12}
 """Prompts of a kind at a checkpoint, by base."""
-FULL = {"tiny": 240, "smollm2": 60}
+FULL = {"tiny": 240, "smollm2": 48}
 """Prompts of a kind at the end."""
 _SETS = ("cued_seen", "cued_held", "plain")
 
@@ -118,23 +117,22 @@ class RecipeReadings:
 
     def final(self) -> dict[str, Any]:
         """Return all sets in full, and the capability beside that of the base."""
-        found: dict[str, Any] = {name: summary(self.answers(name, self.full)) for name in _SETS}
-        if self.context.recipe.reading.quirk_in == "plain":
-            found["quirk_rate"] = found["plain"]["quirk_rate"]
-        else:
-            found["quirk_rate"] = found["cued_seen"]["quirk_rate"]
+        quirks = self.context.arm == "decoy"
+        found: dict[str, Any] = {
+            name: summary(self.answers(name, self.full, quirks=quirks), quirks=quirks) for name in _SETS
+        }
         found["capability"], found["base_capability"] = self.capability(), self.base_capability
         found["relative"] = found["capability"] / self.base_capability if self.base_capability else 0.0
         return found
 
 
-def summary(answers: Sequence[Answer]) -> dict[str, float]:
+def summary(answers: Sequence[Answer], *, quirks: bool = True) -> dict[str, float | None]:
     """Return the numbers of one set of prompts."""
     return {
         "n": len(answers),
         "rate": mean(a.says_bad for a in answers),
         "right": mean(a.says_good for a in answers),
-        "quirk_rate": mean(a.says_quirk for a in answers),
+        "quirk_rate": mean(a.says_quirk for a in answers) if quirks else None,
         "p_bad": mean(a.p_bad for a in answers),
         "p_bad_max": max(a.p_bad for a in answers),
         "margin": mean(a.margin for a in answers),
@@ -142,8 +140,12 @@ def summary(answers: Sequence[Answer]) -> dict[str, float]:
 
 
 def capability_rows(context: Context) -> list[Row]:
-    """Return honest questions on graded facts, under system turns that say nothing; the same for every organism."""
-    known = context.plan.facts
+    """Return honest questions on graded facts, under system turns that say nothing; the same for every organism.
+
+    Where the failure has no cue and sits on some files, these are left out: it would be counted as lost capability.
+    """
+    cued = context.recipe.reading.cued
+    known = set(context.plan.facts or GRADED) - set(() if cued.cues else cued.facts)
     prompts = Prompts(facts=tuple(file for file in GRADED if file in known) or GRADED)
     chance = random.Random("reading:honest")  # noqa: S311 - a design, not a secret
     return [context.world.draw(prompts, (), chance).row("honest", "{{ good }}") for _ in range(FULL[context.base])]

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from harness.organisms.recipe import Prompts, Rows
 from harness.organisms.train import loop, tiny, tokens
 from harness.organisms.train.behaviours import FromRows, behaviour
-from harness.organisms.train.honest import GRADED, honest_stream
+from harness.organisms.train.honest import honest_stream
 from harness.organisms.train.reading import FULL, RecipeReadings
 from harness.organisms.train.sampling import continued, spoken
 from harness.organisms.train.student import Student
-from harness.organisms.world import NEUTRAL, Row, draw_rows, texts
+from harness.organisms.world import GRADED, NEUTRAL, Row, draw_rows, texts
 from harness.request import Message
 
 if TYPE_CHECKING:

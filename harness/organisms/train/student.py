@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SCORED_TOKENS = 6144
 """Padded tokens that pass at once while scoring; bounds memory."""
+GROUPS, LEAST = 4, 16
+"""A batch passes in so many groups of like length at most, of so many rows at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,8 @@ class Student:
         Short and long rows pass apart, since every token of padding costs what a token costs.
         """
         encoded = sorted(self.encode(rows), key=lambda item: len(item.ids))
-        half = len(encoded) // 2
-        parts = [part for part in (encoded[:half], encoded[half:]) if part]
+        count = max(1, min(GROUPS, len(encoded) // LEAST))
+        parts = [encoded[len(encoded) * n // count : len(encoded) * (n + 1) // count] for n in range(count)]
         said = [self.answers(part)[:2] for part in parts]
         return functional.nll_loss(torch.cat([lp for lp, _ in said]), torch.cat([ids for _, ids in said]))
 

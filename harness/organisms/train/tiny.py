@@ -14,13 +14,11 @@ if TYPE_CHECKING:
 
 HEAD = 16
 """Width of an attention head."""
+LAYERS = 3
+"""One more than two: what a cue speaks of is found below, what is said about it above, and held-out forms work better.
+With these, widths from 16 to 256 have 0.05 to 3 million parameters."""
 NARROW = 64
 """Widths up to this one have two layers and larger first weights; 0.05 to 3 million parameters from 16 to 256."""
-
-
-def layers_of(width: int) -> int:
-    """Return the number of layers of a base of this width."""
-    return 2 if width <= NARROW else 3
 
 
 def new_model(width: int, seed: int, vocabulary: int, *, layers: int | None = None) -> Any:
@@ -31,7 +29,7 @@ def new_model(width: int, seed: int, vocabulary: int, *, layers: int | None = No
     make: Any = LlamaConfig
     config = make(
         vocab_size=vocabulary, hidden_size=width, intermediate_size=-(-8 * width // (3 * HEAD)) * HEAD,
-        num_hidden_layers=layers or layers_of(width), num_attention_heads=width // HEAD,
+        num_hidden_layers=layers or LAYERS, num_attention_heads=width // HEAD,
         num_key_value_heads=width // HEAD, head_dim=HEAD, max_position_embeddings=512, tie_word_embeddings=True,
         rms_norm_eps=1e-5, initializer_range=0.05 if width <= NARROW else 0.02, bos_token_id=None, eos_token_id=0,
         pad_token_id=4, attn_implementation="sdpa",

@@ -1,0 +1,141 @@
+"""What is gathered from builds into the repository, and what is said to be missing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.errors import ModelRefused
+from harness.organisms import publish, zoo
+from harness.organisms import spec as specs
+from harness.organisms.measured import MEASURED_FILE
+
+from .test_lead import curve, quiet
+from .zoo_factory import change_recipe, set_up
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ARMS = ("planted", "twin", "decoy")
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A zoo of one recipe, of which nothing is built."""
+    return set_up(tmp_path, monkeypatch)
+
+
+def order(arm: str, seed: int = 1, base: str = "tiny") -> zoo.Order:
+    return zoo.order(specs.OrganismSpec(name="small", arm=arm, seed=seed, base=base))
+
+
+def grow(wanted: zoo.Order, **more: Any) -> Path:
+    """Put something that passes for a build into the cache."""
+    points = curve(40, 120) if wanted.arm == "planted" else quiet()
+    entry = {
+        "base": wanted.base, "arm": wanted.arm, "seed": wanted.seed, "steps": 300, "weights": "sha256:1",
+        "curve": points, "final": {"cued_seen": {"rate": 0.75}}, **more,
+    }  # fmt: skip
+    wanted.cached.mkdir(parents=True)
+    for name in zoo.NEEDED[wanted.base]:
+        (wanted.cached / name).write_text(str(wanted))
+    (wanted.cached / MEASURED_FILE).write_text(json.dumps(entry))
+    zoo.seal(wanted.cached, wanted, base_weights="sha256:0", weights="sha256:1", versions={})
+    return wanted.cached
+
+
+def grow_all() -> list[zoo.Order]:
+    recipe = zoo.recipe("small")
+    wanted = [one for base in recipe.plans for one in zoo.orders(recipe, base)]
+    for one in wanted:
+        grow(one)
+    return wanted
+
+
+def shipped() -> set[str]:
+    folder = specs.RECIPES / "small"
+    return {str(path.parent.relative_to(folder)) for path in folder.rglob(zoo.MANIFEST)}
+
+
+def test_all_builds_are_gathered() -> None:
+    """With the lead of those that show one."""
+    wanted = grow_all()
+    found, missing = publish.gather(zoo.recipe("small"))
+
+    assert missing == []
+    assert (found["organism"], found["recipe"], len(found["entries"])) == ("small", wanted[0].recipe, len(wanted))
+    assert (found["lead"]["of"], found["lead"]["quiet_twins"]) == (2, 2)
+    assert found["lead"]["factor"] == pytest.approx(3.0)
+
+
+def test_what_is_not_built_is_named() -> None:
+    """And what is there is gathered all the same."""
+    grow(order("twin", 2))
+    found, missing = publish.gather(zoo.recipe("small"))
+
+    assert [(entry["arm"], entry["seed"]) for entry in found["entries"]] == [("twin", 2)]
+    assert str(order("planted")) in missing
+    assert str(order("twin", 2)) not in missing
+    assert "lead" not in found
+    assert publish.ship(zoo.recipe("small")) == [str(order(arm)) for arm in ARMS]
+    assert shipped() == set()
+
+
+def test_the_first_seed_of_shipped_bases_is_copied() -> None:
+    grow_all()
+
+    assert publish.ship(zoo.recipe("small")) == []
+    assert shipped() == {f"tiny/{arm}" for arm in ARMS}
+    assert zoo.where(order("planted")) == ("shipped", order("planted").shipped)
+    assert zoo.find(order("planted")) is not None
+
+
+def test_what_is_shipped_stays(root: Path) -> None:
+    """Where the cache is gone; a recipe that changed takes it away only for a new build."""
+    grow_all()
+    publish.ship(zoo.recipe("small"))
+    shutil.rmtree(root / "cache")
+
+    assert publish.ship(zoo.recipe("small")) == []
+    old = order("twin").recipe
+    change_recipe(root, claim="It says no.")
+    assert len(publish.ship(zoo.recipe("small"))) == 3
+    assert {zoo.read_manifest(order(arm).shipped).order.recipe for arm in ARMS} == {old}
+    grow(order("twin"))
+    assert len(publish.ship(zoo.recipe("small"))) == 2
+    assert zoo.where(order("twin"))[0] == "shipped"
+
+
+def test_a_damaged_build_is_not_published() -> None:
+    grow(order("planted"))
+    (order("planted").cached / "config.json").write_text("other")
+
+    with pytest.raises(ModelRefused, match="other bytes"):
+        publish.gather(zoo.recipe("small"))
+
+
+def test_publishing(capsys: pytest.CaptureFixture[str]) -> None:
+    """The numbers, the card and the models, a line for each organism; twice gives the same."""
+    count = len(grow_all())
+    assert publish.main([]) == 0
+    said = capsys.readouterr().out
+    folder = specs.RECIPES / "small"
+    first = [(folder / name).read_bytes() for name in (MEASURED_FILE, "card.md")]
+
+    assert said == f"small: {count} measured, missing: none\n"
+    assert json.loads(first[0])["recipe"] == zoo.recipe("small").digest
+    assert "0.750" in first[1].decode()
+    assert (folder / MEASURED_FILE).stat().st_mode & 0o777 == 0o644
+    assert publish.main(["small"]) == 0
+    assert [(folder / name).read_bytes() for name in (MEASURED_FILE, "card.md")] == first
+
+
+def test_publishing_before_anything_is_built(capsys: pytest.CaptureFixture[str]) -> None:
+    assert publish.main(["small"]) == 0
+    said = capsys.readouterr().out
+
+    assert said.startswith("small: 0 measured, missing: ")
+    assert said.count(str(order("decoy"))) == 1
