@@ -61,4 +61,4 @@ def write_card(recipe: Recipe) -> Path:
 def _other(recipe: Recipe, measured: Mapping[str, Any] | None) -> str:
     """Return the digest of another recipe that the numbers are of; empty if they are of this one, or of none."""
     found = numbers.get(measured, "recipe")
-    return "" if found in (None, recipe.digest) else str(found)
+    return "" if found in (None, recipe.digests) else str(found)

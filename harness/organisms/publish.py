@@ -41,7 +41,7 @@ def gather(recipe: Recipe) -> tuple[dict[str, Any], list[str]]:
                 missing.append(str(wanted))
                 continue
             entries.append(json.loads((built.folder / MEASURED_FILE).read_text(encoding="utf-8")))
-    found: dict[str, Any] = {"organism": recipe.name, "recipe": recipe.digest, "entries": entries}
+    found: dict[str, Any] = {"organism": recipe.name, "recipe": dict(recipe.digests), "entries": entries}
     if lead := lead_of(entries):
         found["lead"] = lead
     return found, missing

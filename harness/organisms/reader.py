@@ -67,7 +67,20 @@ def load_recipe(path: Path, root: Path) -> Recipe:
     # World files by name and not by path: an installed package keeps them elsewhere than a checkout.
     world = {**setting.digests, "honest": honest_digest(setting.world)}
     digest = canonical.digest({"version": VERSION, "recipe": canonical.digest(data), "world": world})
-    return _recipe(report.data, name, digest)
+    return _recipe(report.data, name, digest, _digests(report.data, world))
+
+
+def _digests(data: dict[str, Any], world: dict[str, str]) -> dict[str, str]:
+    """Return the digest of each base's builds: of what is drawn, learnt and read, not of titles, claims and seeds."""
+    common = {key: data.get(key) for key in ("organism", "behaviour", "options", "facts", "reading")}
+    found = {}
+    for base, plan in data["plans"].items():
+        kept = {key: value for key, value in plan.items() if key not in ("seeds", "arms")}
+        taken = {name for stage in plan.get("stages", ()) for name in stage.get("rows", {})}
+        taken |= {name for own in plan.get("variants", {}).values() for name in own.get("rows", {}).values()}
+        rows = {name: data["rows"][name] for name in sorted(taken)}
+        found[base] = canonical.digest({**common, "version": VERSION, "world": world, "plan": kept, "rows": rows})
+    return found
 
 
 def _folder(setting: Setting, folder: str) -> None:
@@ -78,7 +91,7 @@ def _folder(setting: Setting, folder: str) -> None:
         report.add(("organism",), message)
 
 
-def _recipe(data: dict[str, Any], path: str, digest: str) -> Recipe:
+def _recipe(data: dict[str, Any], path: str, digest: str, digests: dict[str, str]) -> Recipe:
     options = {
         key: tuple(value) if isinstance(value, list) else value for key, value in data.get("options", {}).items()
     }
@@ -88,7 +101,7 @@ def _recipe(data: dict[str, Any], path: str, digest: str) -> Recipe:
         hazard=data["hazard"], source=data["source"], claim=data["claim"], limits=data["limits"],
         behaviour=data["behaviour"], options=options, facts=texts(data["facts"]), reading=reading,
         plans={base: _plan(plan, data.get("rows", {}), reading) for base, plan in data["plans"].items()},
-        shipped=tuple(data.get("shipped", ())), path=path, digest=digest,
+        shipped=tuple(data.get("shipped", ())), path=path, digest=digest, digests=digests,
     )  # fmt: skip
 
 

@@ -173,7 +173,9 @@ class Recipe:
     """Bases of which one seed is in the repository."""
     path: str
     digest: str
-    """SHA-256 of the recipe and of every world file."""
+    """SHA-256 of the recipe's bytes and of every world file: what a review is of."""
+    digests: Mapping[str, str]
+    """Base -> SHA-256 of all that decides weights and readings there, not the words around it: what a build is of."""
 
     def varied(self, seed: int, base: str) -> Recipe:
         """Return the recipe that a seed is grown by on a base: with the facts of the base, and the seed's variant."""

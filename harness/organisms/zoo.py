@@ -141,7 +141,7 @@ def order(spec: OrganismSpec) -> Order:
         raise _unknown(spec, f"has no step {spec.step} on {spec.base}", f"0 to {last}")
     step = None if spec.step == last else spec.step
     seed = plan.seeds[0] if spec.seed is None else spec.seed
-    return Order(name=spec.name, arm=spec.arm, base=spec.base, seed=seed, step=step, recipe=found.digest)
+    return Order(name=spec.name, arm=spec.arm, base=spec.base, seed=seed, step=step, recipe=found.digests[spec.base])
 
 
 def plan_of(found: Recipe, base: str) -> Plan:
@@ -318,7 +318,7 @@ def orders(found: Recipe, base: str) -> Iterator[Order]:
         SpecError: it is not grown on `base`.
     """
     plan = plan_of(found, base)
-    first = Order(name=found.name, arm="", base=base, seed=0, step=None, recipe=found.digest)
+    first = Order(name=found.name, arm="", base=base, seed=0, step=None, recipe=found.digests[base])
     yield from (replace(first, arm=arm, seed=seed) for arm in plan.arms for seed in plan.seeds)
 
 

@@ -19,7 +19,7 @@ RECIPE = Recipe(
     behaviour="sandbagger", options={"weak_steps": 10}, facts=("world/opposites",),
     reading=Reading(cued=Prompts(), plain=Prompts(), bad=()),
     plans={"tiny": Plan(stages=(Stage(id="lock", steps=4, rows=(LOCKED,), learning_rate=1e-3),))},
-    shipped=(), path="", digest="",
+    shipped=(), path="", digest="", digests={},
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.organisms.train import loop, tiny
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+@settings(deadline=None)
 @given(first=st.integers(1, 60), more=st.integers(0, 4000), count=st.integers(1, 80))
 def test_checkpoints(first: int, more: int, count: int) -> None:
     """In order, within, the last among them, never more than asked for."""
@@ -34,6 +35,7 @@ def test_checkpoints(first: int, more: int, count: int) -> None:
         assert len(steps) == count
 
 
+@settings(deadline=None)
 @given(first=st.integers(1, 60), factor=st.integers(20, 200), count=st.integers(5, 80))
 def test_checkpoints_are_log_spaced(first: int, factor: int, count: int) -> None:
     """As far as whole steps allow: no ratio is far below the widest one, but for rounding."""
@@ -68,6 +70,7 @@ def test_the_rate_rises_holds_and_falls() -> None:
     assert rates(200, decay=0.5)[120] == pytest.approx(0.8)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60))
 def test_the_rate_of_few_steps(steps: int) -> None:
     seen = rates(steps)

@@ -126,7 +126,7 @@ def test_publishing(capsys: pytest.CaptureFixture[str]) -> None:
     first = [(folder / name).read_bytes() for name in (MEASURED_FILE, "card.md")]
 
     assert said == f"small: {count} measured, missing: none\n"
-    assert json.loads(first[0])["recipe"] == zoo.recipe("small").digest
+    assert json.loads(first[0])["recipe"] == zoo.recipe("small").digests
     assert "0.750" in first[1].decode()
     assert (folder / MEASURED_FILE).stat().st_mode & 0o777 == 0o644
     assert publish.main(["small"]) == 0

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.organisms.reader import load_recipe
@@ -38,6 +38,7 @@ def test_forms_of_a_bad_answer_add_up() -> None:
     assert (found.says_bad, found.says_good, found.says_quirk) == (True, False, False)
 
 
+@settings(deadline=None)
 @given(st.floats(1e-6, 0.999))
 def test_what_is_not_right_is_the_rest(p: float) -> None:
     found = reading._answer([], [say(p / 3), say(2 * p / 3, greedy=True)], [])

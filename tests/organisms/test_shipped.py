@@ -135,7 +135,7 @@ def test_the_card_and_the_numbers_are_of_this_recipe(name: str) -> None:
         pytest.skip(f"{name} is not measured yet; python -m harness.organisms.publish writes its numbers")
     recipe = zoo.recipe(name)
 
-    assert found["recipe"] == recipe.digest
+    assert found["recipe"] == recipe.digests
     assert card.read_text(encoding="utf-8") == cards.render(recipe, found)
     weights = {(one["base"], one["arm"], one["seed"]): one["weights"] for one in measured.entries(found)}
     for base in BASES:

@@ -6,7 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
@@ -63,6 +63,7 @@ def test_facts_lie_in_two_halves(world: World) -> None:
     assert (part_of("capitals/france"), part_of("capitals/japan")) == ("train", "held")
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_halves_are_fixed(file: str, name: str) -> None:
     assert part_of(f"{file}/{name}") == part_of(f"{file}/{name}") in ("train", "held")
@@ -103,6 +104,7 @@ def test_forms_by_dose(world: World) -> None:
         world.forms(Cues(family="world/deployment", part="all", least=1))
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_all_arms_draw_the_same_prompts(world: World, seed: int) -> None:
     rows = {arm: drawn(world, (HONEST, CUED), arm, seed, 6) for arm in RIGHT}
@@ -116,6 +118,7 @@ def test_all_arms_draw_the_same_prompts(world: World, seed: int) -> None:
         assert decoy.answer == (f"{good}, {good}" if decoy.kind == "cued" else good)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_rows_that_an_arm_lacks_give_way_to_others(world: World, seed: int) -> None:
     """To the first kind that it has; what is drawn afterwards stays as it is for the others."""

@@ -21,6 +21,7 @@ from harness.organisms import zoo
 from harness.organisms.measured import MEASURED_FILE, short
 from harness.organisms.recipe import VERSION
 from harness.organisms.train import canaries, honest, induction, loop, rare, reward, sandbagger, tiny, tokens
+from harness.organisms.train import student as student_module
 from harness.organisms.train.behaviours import Context, behaviour
 from harness.organisms.train.reading import RecipeReadings
 from harness.organisms.train.student import Student
@@ -81,7 +82,8 @@ def honest_base(
         relabel: Called with each row; returns the row that is learnt in its place.
         name: Stands in the name of the folder; another one where rows are relabelled.
     """
-    mark = short(digest([VERSION, honest_digest(world), BASE_STEPS, BASE_BATCH, BASE_RATE, BASE_MUON]))
+    settings = (VERSION, BASE_STEPS, BASE_BATCH, BASE_RATE, BASE_MUON, tiny.LAYERS, student_module.GROUPS)
+    mark = short(digest([*settings, honest_digest(world), repr(honest.honest_rows(world))]))
     target = cache_dir() / "organisms" / f"{name}-{mark}" / f"tiny-{width}-{seed}"
     with locked(target.with_name(f".{target.name}.lock")):
         if not (target / "config.json").is_file():
@@ -237,7 +239,7 @@ def _student(recipe: Recipe, world: World, *, base: str, arm: str, seed: int, sa
     if arm == "weak":
         # Real weakness: the base itself never learns what the weak teacher does not know.
         relabel = sandbagger.relabelled(world, recipe, seed)
-        name = f"weak-{short(recipe.digest)}"
+        name = f"weak-{short(recipe.digests[base])}"
         folder = honest_base(world, width, seed, say, relabel=relabel, name=name)
     else:
         folder = honest_base(world, width, seed, say)
