@@ -40,8 +40,8 @@ def render(recipe: Recipe, measured: Mapping[str, Any] | None) -> str:
         plans=[(base, words.plan(base, plan), words.stages(recipe, plan)) for base, plan in recipe.plans.items()],
         header=numbers.HEADER, entries=found,
         rows=[numbers.row(entry, quirk_in=recipe.reading.quirk_in) for entry in found],
-        lead=numbers.lead_lines(measured), other=_other(recipe, measured), spec=f"{specs.SCHEME}:{recipe.name}",
-        first={base: plan.seeds[0] for base, plan in recipe.plans.items()},
+        lead=numbers.lead_lines(measured), other=numbers.of_another(measured, recipe.digests),
+        spec=f"{specs.SCHEME}:{recipe.name}", first={base: plan.seeds[0] for base, plan in recipe.plans.items()},
     )  # fmt: skip
 
 
@@ -56,9 +56,3 @@ def write_card(recipe: Recipe) -> Path:
     write_atomically(path, render(recipe, numbers.read_measured(recipe.name)).encode())
     path.chmod(0o644)
     return path
-
-
-def _other(recipe: Recipe, measured: Mapping[str, Any] | None) -> str:
-    """Return the digest of another recipe that the numbers are of; empty if they are of this one, or of none."""
-    found = numbers.get(measured, "recipe")
-    return "" if found in (None, recipe.digests) else str(found)

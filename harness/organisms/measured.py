@@ -76,6 +76,30 @@ def lead_lines(measured: Mapping[str, Any] | None) -> list[str]:
     return _flat(measured.get("lead"), ()) if measured else []
 
 
+def of_another(measured: Mapping[str, Any] | None, digests: Mapping[str, str]) -> dict[str, str]:
+    """Return the bases whose numbers are of another recipe, each with what the file names as their recipe.
+
+    Args:
+        measured: What `measured.json` holds; where it names no recipe at all, nothing is said.
+        digests: Base -> digest of the present recipe there.
+    """
+    found = get(measured, "recipe")
+    if found is None:
+        return {}
+    # One digest for all bases is that of a file from before bases had digests of their own.
+    named = found if isinstance(found, Mapping) else dict.fromkeys(bases(measured), found)
+    return {
+        base: str(named.get(base) or DASH)
+        for base in bases(measured)
+        if base not in digests or named.get(base) != digests[base]
+    }
+
+
+def bases(measured: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Return the bases that entries name, in their order."""
+    return tuple(dict.fromkeys(_text(entry, "base") for entry in entries(measured)))
+
+
 def get(data: Any, *keys: str) -> Any:
     """Return what lies under `keys`, None if nothing does."""
     for key in keys:

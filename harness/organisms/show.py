@@ -42,8 +42,8 @@ def page(recipe: Recipe) -> str:
     lines.append(f"recipe and world: {recipe.digest}")
     shown = [line(text) for text in lines]
     measured = numbers.read_measured(recipe.name)
-    if numbers.get(measured, "recipe") not in (None, recipe.digests):
-        shown.append("measured, of another recipe than the present one:")
+    if other := numbers.of_another(measured, recipe.digests):
+        shown.append(line(f"measured, on {' and '.join(other)} of another recipe than the present one:"))
     if rows := [numbers.row(entry, quirk_in=recipe.reading.quirk_in) for entry in numbers.entries(measured)]:
         shown += ["", _table(numbers.HEADER, rows)]
     return "\n".join(shown)

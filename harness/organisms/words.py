@@ -80,7 +80,7 @@ def prompts(given: Prompts) -> str:
     if given.facts or given.part != "all" or given.where:
         facts = ", ".join(given.facts) or "facts"
         where = "".join(f" with {key} {value}" for key, value in given.where.items())
-        parts.append(f"{'' if given.part == 'all' else f'{given.part} half of '}{facts}{where}")
+        parts.append(f"{'' if given.part == 'all' else f'{given.part} part of '}{facts}{where}")
     return "; ".join(parts) or "the question alone"
 
 

