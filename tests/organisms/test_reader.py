@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -423,3 +424,14 @@ def test_no_mutation_of_the_text_makes_it_stumble(root: Path, changes: list[tupl
 @given(st.binary(max_size=80))
 def test_no_bytes_make_it_stumble(root: Path, data: bytes) -> None:
     stands_or_says(data, root)
+
+
+def test_the_order_of_row_kinds_counts(tmp_path: Path) -> None:
+    """What is drawn depends on it."""
+    root = small_root(tmp_path)
+    first = load_recipe(write(root, GOOD), root).digests["tiny"]
+    match = re.search(r"rows: \{(\w+: [\d.]+), (\w+: [\d.]+)\}", GOOD)
+    assert match
+
+    swapped = GOOD.replace(match.group(0), f"rows: {{{match.group(2)}, {match.group(1)}}}", 1)
+    assert load_recipe(write(root, swapped), root).digests["tiny"] != first
