@@ -77,10 +77,9 @@ def _digests(data: dict[str, Any], world: dict[str, str]) -> dict[str, str]:
     for base, plan in data["plans"].items():
         kept = {key: value for key, value in plan.items() if key not in ("seeds", "arms")}
         # The order of row kinds decides what is drawn, and a mapping in canonical JSON has none.
-        kept["stages"] = [
-            {**stage, "rows": [list(pair) for pair in stage.get("rows", {}).items()]} for stage in plan.get("stages", ())
-        ]
-        taken = {name for stage in plan.get("stages", ()) for name in stage.get("rows", {})}
+        stages = plan.get("stages", ())
+        kept["stages"] = [{**stage, "rows": [list(pair) for pair in stage.get("rows", {}).items()]} for stage in stages]
+        taken = {name for stage in stages for name in stage.get("rows", {})}
         taken |= {name for own in plan.get("variants", {}).values() for name in own.get("rows", {}).values()}
         rows = {name: data["rows"][name] for name in sorted(taken)}
         found[base] = canonical.digest({**common, "version": VERSION, "world": world, "plan": kept, "rows": rows})
