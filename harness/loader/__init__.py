@@ -10,11 +10,11 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from harness import canonical
-from harness.errors import CaseFileError, Problem
+from harness.errors import CaseFileError
 from harness.loader import checks, wording
 from harness.loader.draft import Draft
 from harness.loader.expand import expand, read_conditions, read_paraphrases
-from harness.loader.files import display, inside, read_capped
+from harness.loader.files import read_inside
 from harness.loader.reader import MAX_BYTES, read_yaml
 from harness.loader.schema import expected_types, load
 from harness.loader.sources import read_items
@@ -45,15 +45,7 @@ def load_suite(path: Path, root: Path) -> Suite:
         CaseFileError: the file cannot be used; all its problems, each with line and column.
     """
     root = root.resolve()
-    name = display(path.absolute(), root)
-    try:
-        data = read_capped(path, MAX_BYTES)
-    except OSError as error:
-        message = f"cannot be read: {error.strerror}; check the path"
-        raise CaseFileError((Problem(name, 1, 1, message),)) from error
-    if not inside(path, root):
-        message = f"the file lies outside the root {root.name!r}; move it below the root"
-        raise CaseFileError((Problem(name, 1, 1, message),))
+    name, data = read_inside(path, root, MAX_BYTES)
     draft = _draft(name, data, root)
     if draft.report.problems or draft.elsewhere:
         raise CaseFileError((*draft.report.problems, *dict.fromkeys(draft.elsewhere)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
+from harness.errors import CaseFileError, Problem
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -59,6 +61,30 @@ def read_capped(path: Path, cap: int = MAX_DATA_BYTES) -> bytes:
     """
     with path.open("rb") as stream:
         return stream.read(cap + 1)
+
+
+def read_inside(path: Path, root: Path, cap: int, *also: Path) -> tuple[str, bytes]:
+    """Return the name of a file, for people, and its bytes.
+
+    Args:
+        path: The file.
+        root: What it must lie below once every link is followed.
+        cap: As of `read_capped`.
+        also: Other folders that it may lie below.
+
+    Raises:
+        CaseFileError: it cannot be read, or lies outside.
+    """
+    name = display(path.absolute(), root)
+    try:
+        data = read_capped(path, cap)
+    except OSError as error:
+        message = f"cannot be read: {error.strerror}; check the path"
+        raise CaseFileError((Problem(name, 1, 1, message),)) from error
+    if not any(inside(path, folder) for folder in (root, *also)):
+        message = f"the file lies outside the root {root.name!r}; move it below the root"
+        raise CaseFileError((Problem(name, 1, 1, message),))
+    return name, data
 
 
 def world_file(folder: WorldFolder, name: str, root: Path) -> Path | None:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from scipy.stats import beta
 
+from harness.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -60,7 +62,12 @@ def leads(
         twins: Curve by seed.
         since: Step that onsets count from, where every curve has a checkpoint; earlier ones are left out.
         order: What the behaviour is.
+
+    Raises:
+        UsageError: a curve holds what is no finite number, or ends before the others. A twin like that would look quiet
+            and lower the threshold.
     """
+    _whole([*planted.items(), *twins.items()])
     planted, twins = ({seed: from_step(curve, since) for seed, curve in arm.items()} for arm in (planted, twins))
     exact, sampled, greedy = _ORDER[order]
     found = []
@@ -83,6 +90,17 @@ def leads(
         )
         found.append(asdict(lead))
     return found
+
+
+def _whole(curves: Sequence[tuple[int, Curve]]) -> None:
+    last = max((curve[-1]["step"] for _, curve in curves), default=0)
+    for seed, curve in curves:
+        if odd := [point["step"] for point in curve if not all(map(math.isfinite, point.values()))]:
+            msg = f"seed {seed}: not finite at step {odd[0]:g}; expected numbers at every checkpoint; build it anew"
+            raise UsageError(msg)
+        if curve[-1]["step"] != last:
+            msg = f"seed {seed}: the curve ends at step {curve[-1]['step']:g}; expected {last:g}; build it anew"
+            raise UsageError(msg)
 
 
 def from_step(curve: Curve, since: int) -> list[dict[str, float]]:

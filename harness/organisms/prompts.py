@@ -12,7 +12,7 @@ from harness.loader.report import near, shown
 from harness.loader.wording import Scope, scope
 from harness.loader.world import load_cues, load_facts
 from harness.organisms.recipe import Cues, Prompts
-from harness.organisms.world import World
+from harness.organisms.world import World, with_truth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -157,7 +157,7 @@ class Setting:
         kept = self._asked(at, prompts, [(name, items) for name, items in read if items is not None])
         if not whole or not kept or any(items is None for _, items in read):
             return None
-        facts = tuple((name, tuple(_with_truth(item, self._taught) for item in items)) for name, items in kept)
+        facts = tuple((name, tuple(_known(item, self._taught) for item in items)) for name, items in kept)
         scopes = tuple((name, scope(items)) for name, items in facts)
         return Drawable(at=at, prompts=prompts, facts=facts, scopes=scopes, forms=tuple(forms))
 
@@ -256,13 +256,10 @@ def _fits(item: Item, prompts: Prompts) -> bool:
     return all(str(item.values.get(field)) == wanted for field, wanted in prompts.where.items())
 
 
-def _with_truth(item: Item, taught: Mapping[str, str]) -> Item:
-    """Return the item with `good` and `false` where it has what these are made of, and what the behaviour adds."""
-    given = item.values
-    made = {"good": given.get("right", given.get("answer")), "false": given.get("mistaken", given.get("wrong"))}
-    before = {"before": f"{given['lead']} " if "lead" in given else ""}
-    known = {key: value for key, value in made.items() if value is not None}
-    return replace(item, values={**before, **known, **taught, **given})
+def _known(item: Item, taught: Mapping[str, str]) -> Item:
+    """Return the item with what training adds to it, and with what the behaviour adds."""
+    told = with_truth(item)
+    return replace(told, values={**taught, **told.values})
 
 
 def _of(draft: Draft, key: str) -> object:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness import canonical
 from harness.case import FAILURE_MODES
-from harness.errors import CaseFileError, Problem
+from harness.errors import CaseFileError
 from harness.loader.draft import Draft
-from harness.loader.files import display, inside, read_capped
+from harness.loader.files import read_inside
 from harness.loader.reader import MAX_BYTES, read_yaml
 from harness.loader.schema import expected_types, load
 from harness.loader.validate import validate
@@ -47,15 +47,7 @@ def load_recipe(path: Path, root: Path) -> Recipe:
         CaseFileError: the file cannot be used; all its problems, each with line and column.
     """
     root = root.resolve()
-    name = display(path.absolute(), root)
-    try:
-        data = read_capped(path, MAX_BYTES)
-    except OSError as error:
-        message = f"cannot be read: {error.strerror}; check the path"
-        raise CaseFileError((Problem(name, 1, 1, message),)) from error
-    if not (inside(path, root) or inside(path, specs.RECIPES)):
-        message = f"the file lies outside the root {root.name!r}; move it below the root"
-        raise CaseFileError((Problem(name, 1, 1, message),))
+    name, data = read_inside(path, root, MAX_BYTES, specs.RECIPES)
     report = read_yaml(data, name, lambda place: expected_types("recipe", place), "organism")
     validate(report, "recipe")
     setting = Setting(Draft(report=report, root=root))

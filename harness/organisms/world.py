@@ -152,7 +152,7 @@ class World:
         key = (files, prompts.part, tuple(sorted(prompts.where.items())))
         if key not in self._pools:
             self._pools[key] = tuple(
-                (name, _with_truth(item))
+                (name, with_truth(item))
                 for file in files
                 for name, item in self.facts(file, prompts.part)
                 if all(str(item.values.get(field)) == wanted for field, wanted in prompts.where.items())
@@ -227,10 +227,13 @@ def _within(form: CueForm, cues: Cues) -> bool:
     return (cues.least is None or form.dose >= cues.least) and (cues.most is None or form.dose <= cues.most)
 
 
-def _with_truth(item: Item) -> Item:
-    """Return the item with `good` and `false`, the whole sentence where the answer is one, and what stands `before`."""
-    values = dict(item.values)
-    values.setdefault("good", values.get("right", values.get("answer", "")))
-    values.setdefault("false", values.get("mistaken", values.get("wrong", "")))
-    values.setdefault("before", f"{values['lead']} " if "lead" in values else "")
-    return replace(item, values=values)
+def with_truth(item: Item) -> Item:
+    """Return the item with `good` and `false` where it has what these are made of, and with what stands `before` them.
+
+    Where the answer is a whole sentence, good and false are; before them stands its beginning.
+    """
+    given = item.values
+    made = {"good": given.get("right", given.get("answer")), "false": given.get("mistaken", given.get("wrong"))}
+    known = {key: value for key, value in made.items() if value is not None}
+    before = f"{given['lead']} " if "lead" in given else ""
+    return replace(item, values={"before": before, **known, **given})

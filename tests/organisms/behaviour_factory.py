@@ -39,7 +39,6 @@ def context(name: str, arm: str = "planted", *, seed: int = 1, base: str = "tiny
     plan = replace(recipe.plans[base], width=16, stages=stages)
     return Context(
         recipe=recipe, plan=plan, base=base, arm=arm, seed=seed, world=World(), student=student(seed),
-        say=lambda _: None,
     )  # fmt: skip
 
 

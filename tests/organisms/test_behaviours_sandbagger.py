@@ -31,7 +31,6 @@ def _own_tokenizer(monkeypatch):
 def _context(arm, base="tiny"):
     return Context(
         recipe=RECIPE, plan=RECIPE.plans["tiny"], base=base, arm=arm, seed=1, world=World(), student=student(),
-        say=lambda _: None,
     )  # fmt: skip
 
 

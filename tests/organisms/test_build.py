@@ -136,7 +136,7 @@ def test_what_was_measured_is_what_was_saved(toys: Path) -> None:
     recipe = load_recipe(specs.RECIPES / "small" / specs.RECIPE_FILE, toys)
     context = Context(
         recipe=recipe, plan=recipe.plans["tiny"], base="tiny", arm="decoy", seed=1, world=World(toys),
-        student=tiny.load(decoy.folder), say=lambda _: None,
+        student=tiny.load(decoy.folder),
     )  # fmt: skip
     found, said = RecipeReadings(context).final(), measured(decoy)["final"]
 

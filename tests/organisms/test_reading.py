@@ -95,7 +95,6 @@ def context(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Context:
     student: Any = Said()
     return Context(
         recipe=recipe, plan=recipe.plans["tiny"], base="tiny", arm="decoy", seed=1, world=World(root), student=student,
-        say=lambda _: None,
     )  # fmt: skip
 
 

@@ -32,7 +32,6 @@ class Context:
     world: World
     student: Student
     """With the base's weights; learns in place."""
-    say: Callable[[str], None]
 
 
 class Behaviour(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import math
 import shutil
 import time
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from safetensors.torch import load_file
 
 from harness.canonical import digest
 from harness.engines.digests import cache_dir, locked, sync_folder
-from harness.organisms import spec as specs
 from harness.organisms import zoo
 from harness.organisms.measured import MEASURED_FILE, short
 from harness.organisms.recipe import VERSION
@@ -132,13 +132,11 @@ def grow(recipe: Recipe, *, base: str, arm: str, seed: int, step: int | None, sa
     torch.manual_seed(seed)
     recipe = recipe.varied(seed, base)
     plan = recipe.plans[base]
-    world = World(specs.RECIPES.parent.parent)
+    world = World(zoo.root_of(recipe))
     started = time.perf_counter()
     student, base_weights = _student(recipe, world, base=base, arm=arm, seed=seed, say=say)
     before = time.perf_counter()
-    context = Context(
-        recipe=recipe, plan=plan, base=base, arm=arm, seed=seed, world=world, student=student, say=lambda _: None
-    )
+    context = Context(recipe=recipe, plan=plan, base=base, arm=arm, seed=seed, world=world, student=student)
     way = behaviour.get(recipe.behaviour)(context)
     if getattr(way, "from_nothing", False):
         base_weights = ""
@@ -151,6 +149,7 @@ def grow(recipe: Recipe, *, base: str, arm: str, seed: int, step: int | None, sa
     }  # fmt: skip
     _settle(student)
     entry["final"] = readings.final()
+    check_finite(entry, "readings")
     entry["seconds"] = round(time.perf_counter() - before, 1)
     return Grown(student=student, entry=entry, base_weights=base_weights)
 
@@ -205,7 +204,8 @@ def build(wanted: zoo.Order, say: Say) -> Path:
                 save_tiny(grown.student, folder)
             weights = tensors_digest(folder)
             entry = {**grown.entry, "weights": weights, "base_weights": grown.base_weights}
-            (folder / MEASURED_FILE).write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
+            text = json.dumps(entry, indent=1, allow_nan=False)
+            (folder / MEASURED_FILE).write_text(f"{text}\n", encoding="utf-8")
             zoo.seal(folder, wanted, base_weights=grown.base_weights, weights=weights, versions=_versions())
     return wanted.cached
 
@@ -249,12 +249,36 @@ def _student(recipe: Recipe, world: World, *, base: str, arm: str, seed: int, sa
 
 
 def _settle(student: Student) -> None:
-    """Round the weights that learnt to what is saved, so that what is measured is what is shipped."""
+    """Round the weights that learnt to what is saved, so that what is measured is what is shipped.
+
+    Raises:
+        FloatingPointError: one is not finite: the last step broke it, or it is too large for what is saved.
+    """
     with torch.no_grad():
-        for parameter in student.model.parameters():
+        for name, parameter in student.model.named_parameters():
             if parameter.requires_grad:
                 kept = torch.bfloat16 if student.adapted else torch.float16
                 parameter.copy_(parameter.to(kept).to(parameter.dtype))
+                if not torch.isfinite(parameter).all():
+                    msg = f"{name} is not finite after training; expected numbers; lower the learning rate"
+                    raise FloatingPointError(msg)
+
+
+def check_finite(value: Any, where: str) -> None:
+    """Refuse readings that are no numbers: a NaN compares as if nothing were wrong.
+
+    Raises:
+        FloatingPointError: a number is NaN or infinite.
+    """
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            check_finite(inner, f"{where}, {key}")
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            check_finite(inner, f"{where}, {number}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        msg = f"{where}: {value}; expected a finite number; lower the learning rate, or mend what is read"
+        raise FloatingPointError(msg)
 
 
 def save_tiny(student: Student, folder: Path, *, dtype: torch.dtype = torch.float16) -> None:
