@@ -240,6 +240,34 @@ def test_a_base_that_cannot_be_saved_leaves_nothing(fresh: Path, monkeypatch: py
     assert list(fresh.glob("organisms/base-*/tiny-16-1")) == []
 
 
+@pytest.mark.parametrize("value", [float("nan"), 1e6])
+def test_weights_that_are_no_numbers_leave_nothing(fresh: Path, monkeypatch: pytest.MonkeyPatch, value: float) -> None:
+    """Neither does a weight that only half precision, in which it is saved, cannot hold."""
+    settle = build._settle
+
+    def broken(student: Any) -> None:
+        with torch.no_grad():
+            next(iter(student.model.parameters())).view(-1)[0] = value
+        settle(student)
+
+    monkeypatch.setattr(build, "_settle", broken)
+    with pytest.raises(FloatingPointError, match=r"embed_tokens.weight is not finite after training; expected numbers"):
+        build.build(order(), lambda *_: None)
+
+    assert zoo.find(order()) is None
+    assert left(fresh) == []
+
+
+def test_readings_that_are_no_numbers_leave_nothing(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    final = RecipeReadings.final
+    monkeypatch.setattr(RecipeReadings, "final", lambda self: final(self) | {"relative": float("nan")})
+    with pytest.raises(FloatingPointError, match=r"readings, final, relative: nan; expected a finite number"):
+        build.build(order(), lambda *_: None)
+
+    assert zoo.find(order()) is None
+    assert left(fresh) == []
+
+
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Keep the environment and the signals of this process; return what is built in place of building it."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from harness.errors import UsageError
 from harness.organisms.lead import SAMPLES, excess, leads, lower, upper
 from harness.organisms.publish import lead_of
 
@@ -99,3 +100,23 @@ def test_nothing_is_published_of_curves_that_show_no_onset() -> None:
     assert lead_of([]) == {}
     assert lead_of([entry("planted", 1, quiet(), since=100), entry("twin", 2, quiet(), since=100)]) == {}
     assert lead_of([entry("planted", 1, bare, order="gap"), entry("twin", 2, bare, order="gap")]) == {}
+
+
+@pytest.mark.parametrize("key", ["shift", "p_bad", "rate", "plain_p_bad"])
+@pytest.mark.parametrize("arm", ["planted", "twin"])
+def test_a_curve_with_a_hole_is_refused(arm: str, key: str) -> None:
+    """A twin that is not a number would look quiet and lower the threshold."""
+    curves = {"planted": curve(40, 120), "twin": quiet()}
+    curves[arm][7][key] = float("nan")
+
+    with pytest.raises(UsageError, match=r"seed 2: not finite at step 70; expected numbers"):
+        leads({2: curves["planted"]}, {2: curves["twin"]})
+
+
+@pytest.mark.parametrize("arm", ["planted", "twin"])
+def test_a_curve_that_ends_early_is_refused(arm: str) -> None:
+    curves = {"planted": curve(40, 120), "twin": quiet()}
+    curves[arm] = curves[arm][:-3]
+
+    with pytest.raises(UsageError, match=r"seed 2: the curve ends at step 260; expected 290; build it anew"):
+        leads({2: curves["planted"]}, {2: curves["twin"]})
