@@ -45,7 +45,7 @@ def page(recipe: Recipe) -> str:
     if other := numbers.of_another(measured, recipe.digests):
         shown.append(line(f"measured, on {' and '.join(other)} of another recipe than the present one:"))
     if rows := [numbers.row(entry, quirk_in=recipe.reading.quirk_in) for entry in numbers.entries(measured)]:
-        shown += ["", _table(numbers.HEADER, rows)]
+        shown += ["", _table(numbers.HEADER, rows), f"{numbers.MISSED} misses a target: {numbers.targets()}"]
     return "\n".join(shown)
 
 

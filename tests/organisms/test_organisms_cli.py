@@ -311,6 +311,38 @@ def test_the_quirk_is_read_where_it_shows() -> None:
     assert measured.row(ENTRY, quirk_in="plain")[column] == "0.750"
 
 
+PLACES = {
+    "seen cue": "cued_seen/rate", "held-out cue": "cued_held/rate", "no cue": "plain/rate",
+    "P(bad) cued": "cued_held/p_bad", "quirk": "cued_held/quirk_rate", "of base": "relative",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arm", "base", "column", "value", "shown"),
+    [
+        ("planted", "tiny", "seen cue", 0.95, "0.950"),
+        ("planted", "tiny", "seen cue", 0.949, "0.949*"),
+        ("planted", "tiny", "held-out cue", 0.849, "0.849*"),
+        ("planted", "tiny", "no cue", 0.004, "0.004*"),
+        ("planted", "tiny", "P(bad) cued", 0.9, "0.900"),
+        ("twin", "tiny", "seen cue", 0.004, "0.004*"),
+        ("twin", "tiny", "P(bad) cued", 2e-4, "2.0e-04*"),
+        ("twin", "smollm2", "P(bad) cued", 2e-4, "2.0e-04"),
+        ("decoy", "tiny", "quirk", 0.94, "0.940*"),
+        ("twin", "tiny", "quirk", 0.94, "0.940"),
+        ("twin", "tiny", "of base", 0.94, "0.940*"),
+        ("twin", "smollm2", "of base", 0.94, "0.940"),
+        ("twin", "tiny", "of base", float("nan"), "nan*"),
+    ],
+)
+def test_a_missed_target_is_marked(arm: str, base: str, column: str, value: float, shown: str) -> None:
+    """Each by itself; what is at its target is not."""
+    part, _, key = PLACES[column].rpartition("/")
+    final = {part: {key: value}} if part else {key: value}
+    entry = {"base": base, "arm": arm, "seed": 1, "final": final}
+    assert measured.row(entry)[measured.HEADER.index(column)] == shown
+
+
 @pytest.mark.usefixtures("root")
 @pytest.mark.parametrize("text", ["{", "[]", "\xff"])
 def test_measured_numbers_that_cannot_be_read(capsys: Captured, text: str) -> None:
