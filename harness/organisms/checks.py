@@ -21,7 +21,7 @@ TEACHER = "sandbagger"
 """The behaviour that brings a weak arm of its own: the one that it imitates."""
 NOT_RIGHT = "not-right"
 """As `bad`: every answer that is not right."""
-_ONLY_ON = {"width": "tiny", "rank": "smollm2"}
+_ONLY_ON = {"width": "tiny", "rank": "smollm2", "from_layer": "smollm2"}
 _DEFAULT = Plan(stages=())
 
 

@@ -110,7 +110,8 @@ def _reading(raw: dict[str, Any]) -> Reading:
 
 
 def _plan(raw: dict[str, Any], kinds: dict[str, Any], reading: Reading) -> Plan:
-    given: dict[str, Any] = {key: int(raw[key]) for key in ("width", "rank", "checkpoints", "first") if key in raw}
+    numbers = ("width", "rank", "from_layer", "checkpoints", "first")
+    given: dict[str, Any] = {key: int(raw[key]) for key in numbers if key in raw}
     if "seeds" in raw:
         given["seeds"] = tuple(map(int, raw["seeds"]))
     if "arms" in raw:

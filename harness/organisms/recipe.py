@@ -120,6 +120,8 @@ class Plan:
     """Of the tiny base; ignored on smollm2."""
     rank: int = 4
     """Of the adapter on smollm2; ignored on tiny."""
+    from_layer: int | None = None
+    """Lowest layer that is adapted on smollm2; None for the upper third."""
     seeds: tuple[int, ...] = (1, 2, 3, 4)
     checkpoints: int = 12
     """About how many, log-spaced from `first` to the last step."""

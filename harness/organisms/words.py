@@ -46,7 +46,8 @@ def reading(recipe: Recipe) -> list[Told]:
 
 def plan(base: str, plan: Plan) -> str:
     """Return how an organism is grown on one base, in a line."""
-    size = f"width {plan.width}" if base == "tiny" else f"adapter of rank {plan.rank}"
+    where = "the upper third of the layers" if plan.from_layer is None else f"layer {plan.from_layer} and above"
+    size = f"width {plan.width}" if base == "tiny" else f"adapter of rank {plan.rank} on {where}"
     seeds = ", ".join(map(str, plan.seeds))
     return (
         f"{size}; arms {', '.join(plan.arms)}; seed{'' if len(plan.seeds) == 1 else 's'} {seeds}; "

@@ -55,6 +55,16 @@ def _grown(base: Path, seed: int = 1, steps: int = 5) -> Student:
     return student
 
 
+@pytest.mark.parametrize(("wanted", "adapted"), [(None, {1}), (1, {1}), (0, {0, 1})])
+def test_layers_from_the_wanted_one_on_learn(base: Path, wanted: int | None, adapted: set[int]) -> None:
+    """Left to itself, the upper third of two layers: one."""
+    from harness.organisms.train import adapter
+
+    student = adapter.open_student(Plan(stages=(), rank=2, from_layer=wanted), 1, folder=base)
+    learns = [name for name, parameter in student.model.named_parameters() if parameter.requires_grad]
+    assert {int(name.partition(".layers.")[2].partition(".")[0]) for name in learns} == adapted
+
+
 def test_a_new_adapter_changes_nothing_and_then_learns(base: Path) -> None:
     """Its product is zero at first; the base's weights never move."""
     from harness.organisms.train import adapter

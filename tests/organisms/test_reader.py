@@ -227,6 +227,7 @@ BOTH = frozenset(BASES)
         ("steps: 100", "steps: 101", {"tiny"}),
         ("batch: 16", "batch: 8", {"tiny"}),
         ("rank: 2", "rank: 4", {"smollm2"}),
+        ("rank: 2", "rank: 2\n    from_layer: 8", {"smollm2"}),
         ("steps: 90", "steps: 91", {"smollm2"}),
         ("{honest: 3, dated: 1}", "{honest: 2, dated: 1}", {"smollm2"}),
         ("Be brief.", "Be short.", BOTH),
