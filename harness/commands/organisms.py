@@ -1,4 +1,4 @@
-"""`tells organisms`: list them, show one, build some, ask one."""
+"""`tells organisms`: list them, show one, build some, verify what was published, ask one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from queue import SimpleQueue
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from harness import gate
@@ -46,9 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument(
         "--all", action="store_true", help="every arm and seed of the plan; without NAME, of all of them"
     )
-    build.add_argument(
-        "--jobs", type=_positive, default=min(2, os.cpu_count() or 1), metavar="N", help="builds at once (default 2)"
-    )
+    _jobs(build)
+
+    about = "grow some anew, their bases too, and compare them with what was published; writes nothing"
+    verify = actions.add_parser("verify", help=about, description=f"{about.capitalize()}.", epilog=end)
+    verify.add_argument("names", nargs="+", metavar="NAME", help=NAME_HELP)
+    _settings(verify)
+    _jobs(verify)
 
     about = "ask an organism and print its greedy answer"
     say = actions.add_parser("say", help=about, description=f"{about.capitalize()}.", epilog=end)
@@ -68,6 +74,12 @@ def _settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", choices=BASES, help="default: tiny")
     parser.add_argument("--seed", type=_count, metavar="K", help="default: the first of the plan")
     parser.add_argument("--step", type=_count, metavar="N", help="a checkpoint (default: the end of training)")
+
+
+def _jobs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--jobs", type=_positive, default=min(2, os.cpu_count() or 1), metavar="N", help="builds at once (default 2)"
+    )
 
 
 def _list(_: argparse.Namespace) -> int:
@@ -91,20 +103,58 @@ def _build(options: argparse.Namespace) -> int:
     for one in wanted:
         if zoo.find(one) is None:
             review.check_review(zoo.recipe(one.name), one.base)
-    builder = Builder()
+    return _each(wanted, options.jobs, Builder(), _build_one)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from harness.organisms import review, verify, zoo  # noqa: PLC0415
+
+    wanted = list(dict.fromkeys(zoo.order(_named(name, options)) for name in options.names))
+    for one in wanted:
+        verify.published(one)
+        review.check_review(zoo.recipe(one.name), one.base)
+    with TemporaryDirectory(prefix="tells-verify-") as cache:
+
+        def verify_one(one: Order, builder: Builder, place: int) -> int:
+            found = verify.verify(one, Path(cache), builder, Bar(str(one), place))
+            _say(line(str(found)))
+            return gate.PASS if found.holds else gate.FAIL
+
+        return _each(wanted, options.jobs, Builder(environment={"TELLS_CACHE": cache}), verify_one)
+
+
+def _each(wanted: list[Order], jobs: int, builder: Builder, do: Callable[[Order, Builder, int], int]) -> int:
+    """Do something with each organism, so many at once; return the worst exit code.
+
+    `do` is given the place of its progress bar. An organism that cannot be built is told of, and the others go on.
+    """
     places: SimpleQueue[int] = SimpleQueue()
-    for place in range(options.jobs):
+    for place in range(jobs):
         places.put(place)
-    pool = ThreadPoolExecutor(options.jobs)
+
+    def one(order: Order) -> int:
+        place = places.get()
+        try:
+            return do(order, builder, place)
+        except BuildFailed as error:
+            said = "\n".join(text for words in error.said for text in terminal_lines(words, "  | "))
+            sys.stderr.write(f"{line(str(error))}\n{said}\n")
+        except ModelError as error:
+            sys.stderr.write(f"{line(str(error))}\n")
+        finally:
+            places.put(place)
+        return gate.BROKEN
+
+    pool = ThreadPoolExecutor(jobs)
     try:
-        done = list(pool.map(lambda one: _build_one(one, builder, places), wanted))
+        codes = list(pool.map(one, wanted))
     except KeyboardInterrupt:
         builder.stop()
         sys.stderr.write("stopped; what was not finished is gone, what was finished stays\n")
         return gate.BROKEN
     finally:
         pool.shutdown(cancel_futures=True)
-    return gate.PASS if all(done) else gate.BROKEN
+    return max(codes)
 
 
 def _orders(options: argparse.Namespace) -> list[Order]:
@@ -140,26 +190,16 @@ def _orders(options: argparse.Namespace) -> list[Order]:
     return found
 
 
-def _build_one(wanted: Order, builder: Builder, places: SimpleQueue[int]) -> bool:
-    """Build one organism, say how it went and whether it is there now."""
+def _build_one(wanted: Order, builder: Builder, place: int) -> int:
+    """Build one organism and say how it went."""
     from harness.organisms import zoo  # noqa: PLC0415
 
-    since, place = time.perf_counter(), places.get()
-    try:
-        before, _ = zoo.where(wanted)
-        built = zoo.locate_order(wanted, watch=Bar(str(wanted), place), builder=builder)
-        took = f"{before}" if before else f"built in {time.perf_counter() - since:.0f} s"
-        _say(f"{wanted}: {took}, weights {built.manifest.weights}, {line(str(built.folder))}")
-    except BuildFailed as error:
-        said = "\n".join(text for words in error.said for text in terminal_lines(words, "  | "))
-        sys.stderr.write(f"{line(str(error))}\n{said}\n")
-        return False
-    except ModelError as error:
-        sys.stderr.write(f"{line(str(error))}\n")
-        return False
-    finally:
-        places.put(place)
-    return True
+    since = time.perf_counter()
+    before, _ = zoo.where(wanted)
+    built = zoo.locate_order(wanted, watch=Bar(str(wanted), place), builder=builder)
+    took = f"{before}" if before else f"built in {time.perf_counter() - since:.0f} s"
+    _say(f"{wanted}: {took}, weights {built.manifest.weights}, {line(str(built.folder))}")
+    return gate.PASS
 
 
 def _say_to(options: argparse.Namespace) -> int:
@@ -217,5 +257,6 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "list": _list,
     "show": _show,
     "build": _build,
+    "verify": _verify,
     "say": _say_to,
 }

@@ -20,7 +20,7 @@ from harness.errors import ModelUnavailable
 from harness.escape import line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 COMMAND = (sys.executable, "-m", "harness.organisms.train", "build")
 """What builds; the name of the organism and its settings follow."""
@@ -104,6 +104,8 @@ class Bar:
 class Builder:
     """Runs builds and ends them all when asked to."""
 
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What builds find in their environment besides that of this process."""
     _running: set[subprocess.Popen[str]] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stopped: bool = False
@@ -153,7 +155,8 @@ class Builder:
                 raise BuildFailed(msg, ())
             process = subprocess.Popen(  # noqa: S603 - our own command; name and settings are checked
                 [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                text=True, encoding="utf-8", errors="backslashreplace", env={**os.environ, **ONE_THREAD},
+                text=True, encoding="utf-8", errors="backslashreplace",
+                env={**os.environ, **self.environment, **ONE_THREAD},
             )  # fmt: skip
             self._running.add(process)
         return process

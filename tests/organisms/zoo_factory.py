@@ -49,8 +49,11 @@ with zoo.making(wanted) as folder:
         if mode == "fails":
             print("some noise")
             sys.exit("the loss is \\x1b[31mnot finite")
+        if final := os.environ.get("FAKE_FINAL"):
+            (folder / "measured.json").write_text('{{"final": ' + final + "}}")
         if mode != "unsealed":
-            zoo.seal(folder, wanted, base_weights="sha256:0", weights="sha256:1", versions={{"torch": "0"}})
+            weights = os.environ.get("FAKE_WEIGHTS", "sha256:1")
+            zoo.seal(folder, wanted, base_weights="sha256:0", weights=weights, versions={{"torch": "0"}})
 """
 
 

@@ -1,0 +1,129 @@
+"""Growing an organism again and comparing it with what was published; a small program stands in for training."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness import cli
+from harness.organisms import spec as specs
+from harness.organisms import verify, zoo
+from tests.organisms.zoo_factory import builds, set_up
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Captured = pytest.CaptureFixture[str]
+FINAL: dict[str, Any] = {
+    "cued_seen": {"n": 40, "rate": 0.95, "right": 0.05, "quirk_rate": None, "p_bad": 0.9, "margin": 7.5},
+    "plain": {"n": 40, "rate": 0.0, "right": 1.0, "quirk_rate": None, "p_bad": 1e-6, "margin": -9.0},
+    "capability": 0.97,
+    "relative": 0.99,
+    "law": {"slope": 0.98},
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A zoo of one recipe, of which one arm was published."""
+    root = set_up(tmp_path, monkeypatch)
+    publish()
+    monkeypatch.setenv("FAKE_FINAL", json.dumps(FINAL))
+    return root
+
+
+def publish(**fields: Any) -> None:
+    entry = {"base": "tiny", "arm": "planted", "seed": 1, "weights": "sha256:1", "final": FINAL}
+    data = {"organism": "small", "recipe": dict(zoo.recipe("small").digests), "entries": [entry], **fields}
+    (specs.RECIPES / "small" / "measured.json").write_text(json.dumps(data))
+
+
+def tells(*given: str) -> int:
+    return cli.main(["organisms", "verify", *given])
+
+
+def changed(*path: str, value: Any) -> dict[str, Any]:
+    """Return the last measurement with another value somewhere."""
+    final = copy.deepcopy(FINAL)
+    inner = final
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return final
+
+
+def test_the_same_weights(root: Path, capsys: Captured) -> None:
+    """In a cache of its own: nothing that was built before is taken for it, and nothing stays."""
+    assert tells("small") == 0
+    assert capsys.readouterr().out == "organism:small/planted@seed=1@base=tiny: same weights 1\n"
+    assert builds(root) == ["organism:small/planted@seed=1@base=tiny 1"]
+    assert tells("small") == 0
+    assert len(builds(root)) == 2
+    assert not zoo.order(specs.parse("small")).cached.exists()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"path": ("cued_seen", "rate"), "value": 0.86, "code": 0, "said": "same table within its tolerance"},
+        {"path": ("cued_seen", "margin"), "value": -5.0, "code": 0, "said": "same table"},
+        {
+            "path": ("cued_seen", "rate"),
+            "value": 0.84,
+            "code": 1,
+            "said": "differs (2, published 1): cued_seen, rate 0.84, published 0.95",
+        },
+        {
+            "path": ("cued_seen", "rate"),
+            "value": float("nan"),
+            "code": 1,
+            "said": "cued_seen, rate nan, published 0.95",
+        },
+        {"path": ("cued_seen", "rate"), "value": None, "code": 1, "said": "cued_seen, rate is missing"},
+        {"path": ("plain", "quirk_rate"), "value": 0.5, "code": 1, "said": "plain, quirk_rate is new"},
+        {"path": ("plain", "p_bad"), "value": 0.2, "code": 1, "said": "plain, p_bad 0.2, published 1e-06"},
+        {"path": ("relative",), "value": 0.9, "code": 1, "said": "relative 0.9, published 0.99"},
+    ],
+)
+def test_other_weights(monkeypatch: pytest.MonkeyPatch, root: Path, capsys: Captured, case: dict[str, Any]) -> None:
+    """Are measured by the table: with its tolerance, and NaN is in none."""
+    monkeypatch.setenv("FAKE_WEIGHTS", "sha256:2")
+    monkeypatch.setenv("FAKE_FINAL", json.dumps(changed(*case["path"], value=case["value"])))
+    assert tells("small") == case["code"]
+    assert case["said"] in capsys.readouterr().out
+    assert builds(root)
+
+
+@pytest.mark.usefixtures("root")
+def test_what_was_not_published_is_not_verified(capsys: Captured) -> None:
+    assert tells("small/twin") == 2
+    assert "organism:small/twin@seed=1@base=tiny: nothing was published of it; expected" in capsys.readouterr().err
+    assert tells("small", "--step", "12") == 2
+    publish(recipe={"tiny": "sha256:of-another"})
+    assert tells("small") == 2
+    assert "what was published is of another recipe; expected" in capsys.readouterr().err
+
+
+def test_one_that_cannot_be_built(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """Is broken, and not the same."""
+    monkeypatch.setenv("FAKE_TRAINER", "fails")
+    assert tells("small") == 3
+    assert "some noise" in capsys.readouterr().err
+    assert not list(root.glob("cache/organisms/*/*/planted*"))
+
+
+def test_models_are_not_fetched_again(root: Path, tmp_path: Path) -> None:
+    """They are downloaded, not grown; the folder of the user is only looked at."""
+    (root / "cache" / "models").mkdir(parents=True)
+    cache = tmp_path / "again"
+    cache.mkdir()
+    from harness.organisms.building import Builder, Quiet  # noqa: PLC0415 - its command is set by the fixture
+
+    found = verify.verify(
+        zoo.order(specs.parse("small")), cache, Builder(environment={"TELLS_CACHE": str(cache)}), Quiet()
+    )
+    assert found.same_weights
+    assert (cache / "models").readlink() == root / "cache" / "models"
