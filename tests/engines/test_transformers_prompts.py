@@ -51,6 +51,13 @@ def test_a_conversation_goes_through_the_template_alone(tmp_path: Path) -> None:
     assert encoded.notes == ()
 
 
+def test_tokens_are_shown_as_text(tmp_path: Path) -> None:
+    """Control tokens too; one after the other they are the prompt."""
+    engine = _engine(tmp_path)
+    encoded = engine.encode(_generate((SYSTEM, USER)))
+    assert "".join(map(engine.token_text, encoded.prompt_ids)) == encoded.prompt
+
+
 def test_a_plain_string_gets_the_first_token_that_the_tokeniser_adds(tmp_path: Path) -> None:
     """Once, where it does so by default, and not where it does not."""
     with_bos = _engine(tmp_path / "a", adds_bos=True).encode(_generate("the capital"))

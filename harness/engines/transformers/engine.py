@@ -137,6 +137,14 @@ class TransformersEngine:
         self._encode_notes.update(dict.fromkeys(encoded.notes))
         return encoded
 
+    def token_text(self, token: int) -> str:
+        """Return what a token stands for, for people; a part of a character is shown as the replacement character.
+
+        Raises:
+            ModelError: as `encode`.
+        """
+        return self._prompts().text([token], special=True)
+
     def run(self, batch: Sequence[Encoded]) -> list[Answer]:
         """Answer a batch, in order; requests of both kinds may stand in it.
 
