@@ -84,18 +84,22 @@ def _counted(entry: dict[str, Any]) -> tuple[int, Order]:
 
 
 def ship(recipe: Recipe) -> list[str]:
-    """Copy the first seed of each shipped base beside the recipe; return the SPECs that are not there."""
+    """Copy the first seed of each shipped base beside the recipe; return the SPECs that are not there.
+
+    A base is shipped with all its arms or not at all: a planted arm without its controls shows nothing.
+    """
     missing = []
     for base in recipe.shipped:
         first = recipe.plans[base].seeds[0]
-        for wanted in (order for order in zoo.orders(recipe, base) if order.seed == first):
-            place, _ = zoo.where(wanted)
-            if not place:
-                missing.append(str(wanted))
-            elif place != "shipped":
-                shutil.rmtree(wanted.shipped, ignore_errors=True)
-                shutil.copytree(wanted.cached, wanted.shipped)
-                zoo.check(wanted.shipped, wanted)
+        wanted = [order for order in zoo.orders(recipe, base) if order.seed == first]
+        places = {order: zoo.where(order)[0] for order in wanted}
+        absent = [str(order) for order, place in places.items() if not place]
+        missing += absent
+        for order, place in places.items():
+            if place != "shipped" and not absent:
+                shutil.rmtree(order.shipped, ignore_errors=True)
+                shutil.copytree(order.cached, order.shipped)
+                zoo.check(order.shipped, order)
     return missing
 
 

@@ -109,7 +109,10 @@ def test_what_is_shipped_stays(root: Path) -> None:
     assert {zoo.read_manifest(order(arm).shipped).order.recipe for arm in ARMS} == {old}
     grow(order("twin"))
     assert len(publish.ship(zoo.recipe("small"))) == 2
-    assert zoo.where(order("twin"))[0] == "shipped"
+    assert zoo.where(order("twin"))[0] == "built", "an arm without its controls is not shipped"
+    grow_all()
+    assert publish.ship(zoo.recipe("small")) == []
+    assert {zoo.where(order(arm))[0] for arm in ARMS} == {"shipped"}
 
 
 def test_a_damaged_build_is_not_published() -> None:
