@@ -110,7 +110,8 @@ def test_what_is_shipped_stays(root: Path) -> None:
     grow(order("twin"))
     assert len(publish.ship(zoo.recipe("small"))) == 2
     assert zoo.where(order("twin"))[0] == "built", "an arm without its controls is not shipped"
-    grow_all()
+    for arm in set(ARMS) - {"twin"}:
+        grow(order(arm))
     assert publish.ship(zoo.recipe("small")) == []
     assert {zoo.where(order(arm))[0] for arm in ARMS} == {"shipped"}
 
