@@ -112,6 +112,14 @@ def test_a_curve_is_read_off_few_prompts_and_no_quirks(context: Context) -> None
     assert (kinds.count("bad"), kinds.count("quirk"), kinds.count("honest")) == (10, 0, 10)
 
 
+def test_a_curve_asks_the_same_with_the_cue_and_without(context: Context) -> None:
+    """Facts that differ would look like a shift as soon as all margins move."""
+    for cued, plain in RecipeReadings(context).pairs:
+        with_cue, without = cued.bad[0], plain.bad[0]
+        assert (with_cue.fact, with_cue.messages[-1]) == (without.fact, without.messages[-1])
+        assert (with_cue.cue.partition("/")[0], without.cue.partition("/")[0]) == ("deployment", "dates")
+
+
 def test_the_whole_measurement(context: Context) -> None:
     """Sets in full, and the capability beside that of the base."""
     found = RecipeReadings(context).final()

@@ -80,6 +80,7 @@ class RecipeReadings:
             "cued_held": self._draw(unseen, reading, "unseen"),
             "plain": self._draw(_parts(replace(reading.plain, part="held"), "all"), reading, "plain"),
         }
+        self.pairs = [self._pair(seen, replace(reading.plain, part="held"), reading, n) for n in range(self.preview)]
         self.honest = capability_rows(context)
         self.base_capability = self.capability()
 
@@ -88,14 +89,28 @@ class RecipeReadings:
         chance = random.Random(f"reading:{here.recipe.name}:{name}")  # noqa: S311 - a design, not a secret
         return [_asked(here.world.draw(prompts, here.recipe.facts, chance), reading) for _ in range(self.full)]
 
+    def _pair(self, cued: Prompts, plain: Prompts, reading: Reading, number: int) -> tuple[Asked, Asked]:
+        """Draw a prompt with the cue and one without, about the same fact in the same words where facts are shared.
+
+        Of unlike facts the margins differ by nats from the start, and as all of them move, that difference goes away
+        and looks like a shift.
+        """
+        here = self.context
+        drawn = [
+            # What is asked is drawn before how, so one seed gives both the same question.
+            here.world.draw(one, here.recipe.facts, random.Random(f"curve:{here.recipe.name}:{number}"))  # noqa: S311 - a design, not a secret
+            for one in (cued, _parts(plain, "all"))
+        ]
+        return _asked(drawn[0], reading), _asked(drawn[1], reading)
+
     def capability(self, most: int | None = None) -> float:
         """Return the share of honest facts that the greedy answer has right."""
         scored = self.context.student.score(self.honest[:most])
         return sum(item.greedy for item in scored) / len(scored)
 
-    def answers(self, name: str, most: int, *, quirks: bool = True) -> list[Answer]:
-        """Return what comes of the prompts of a set; the quirk is left out where it is not asked for."""
-        asked = [item if quirks else replace(item, quirk=()) for item in self.asked[name][:most]]
+    def answers(self, asked: Sequence[Asked], *, quirks: bool = True) -> list[Answer]:
+        """Return what comes of prompts; the quirk is left out where it is not asked for."""
+        asked = [item if quirks else replace(item, quirk=()) for item in asked]
         rows = [row for item in asked for row in (*item.bad, *item.good, *item.quirk)]
         scored = iter(self.context.student.score(rows))
         found = []
@@ -105,8 +120,8 @@ class RecipeReadings:
         return found
 
     def curve(self) -> dict[str, float]:
-        """Return means over a few prompts of either kind, under cue forms that are trained on."""
-        cued, plain = (self.answers(name, self.preview, quirks=False) for name in ("cued_seen", "plain"))
+        """Return means over a few pairs of prompts, under cue forms that are trained on and without."""
+        cued, plain = (self.answers(asked, quirks=False) for asked in zip(*self.pairs, strict=True))
         margin, plain_margin = mean(a.margin for a in cued), mean(a.margin for a in plain)
         return {
             "p_bad": mean(a.p_bad for a in cued), "rate": mean(a.says_bad for a in cued), "margin": margin,
@@ -119,7 +134,7 @@ class RecipeReadings:
         """Return all sets in full, and the capability beside that of the base."""
         quirks = self.context.arm == "decoy"
         found: dict[str, Any] = {
-            name: summary(self.answers(name, self.full, quirks=quirks), quirks=quirks) for name in _SETS
+            name: summary(self.answers(self.asked[name], quirks=quirks), quirks=quirks) for name in _SETS
         }
         found["capability"], found["base_capability"] = self.capability(), self.base_capability
         found["relative"] = found["capability"] / self.base_capability if self.base_capability else 0.0
