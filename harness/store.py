@@ -28,6 +28,9 @@ FORMAT = "tells-store/1"
 CHUNK = 500
 """Keys per query, under SQLite's limit on variables."""
 BUSY_SECONDS = 60.0
+PAUSE_SECONDS = 0.01
+PRIMARY = 0xFF
+"""The bits of an error code of SQLite that say which error it is; those above say where it was met."""
 LOCK_SECONDS = 24 * 3600.0
 """How long another process may own the model before waiting for it is given up."""
 LOCK_STEP = 0.5
@@ -167,10 +170,23 @@ class Store:
         if found - TABLES:
             msg = f"{self.path}: a database of another program, expected a store; name another file with --store"
             raise StoreError(msg)
-        self._db.execute("PRAGMA journal_mode=WAL")
+        self._write_ahead()
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(SCHEMA)
         self._check_format()
+
+    def _write_ahead(self) -> None:
+        # SQLite asks no busy handler for this change: two processes that open a new store at once would collide.
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & PRIMARY != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(PAUSE_SECONDS)
+            else:
+                return
 
     def _check_format(self) -> None:
         row = self._db.execute("SELECT value FROM facts WHERE name = 'format'").fetchone()
@@ -227,7 +243,7 @@ def _lock(lock: sqlite3.Connection) -> None:
         try:
             lock.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if error.sqlite_errorcode & PRIMARY != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
         else:
             return

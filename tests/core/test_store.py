@@ -12,7 +12,9 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -40,7 +42,9 @@ HELLO = texts("hello")
 ROOT = Path(harness.__file__).parent.parent
 PRELUDE = """
 import os, resource, sys, time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from harness.engines.base import Identity
 from harness.errors import StoreError
 from harness.request import Completion, Completions
@@ -431,6 +435,20 @@ def test_concurrent_writers_lose_nothing(path: Path) -> None:
     for writer in writers:
         finish(writer)
     assert keys_in(path) == {f"{writer}-{number}" for writer in range(4) for number in range(25)} | {"shared"}
+
+
+def test_many_may_create_the_file_at_once(tmp_path: Path) -> None:
+    """Many may create the file at once."""
+    # Without a wait of our own for the change to WAL, more than one round in ten failed.
+    starts = Barrier(6)
+
+    def opened(path: Path) -> None:
+        starts.wait()
+        Store(path).close()
+
+    with ThreadPoolExecutor(6) as pool:
+        for number in range(40):
+            assert list(pool.map(opened, [tmp_path / f"{number}.sqlite"] * 6)) == [None] * 6
 
 
 OWN = """
