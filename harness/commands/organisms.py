@@ -107,7 +107,7 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from harness.organisms import review, verify, zoo  # noqa: PLC0415
+    from harness.organisms import review, verify, zoo  # noqa: PLC0415 - as above
 
     wanted = list(dict.fromkeys(zoo.order(_named(name, options)) for name in options.names))
     for one in wanted:
