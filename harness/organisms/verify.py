@@ -6,6 +6,7 @@ otherwise, which hundreds of steps carry on; then the table of measured numbers 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,14 @@ if TYPE_CHECKING:
     from harness.organisms.zoo import Order
 
 TOLERANCE: Mapping[str, float] = {
-    "rate": 0.1, "right": 0.1, "quirk_rate": 0.1, "p_bad": 0.1, "capability": 0.03, "relative": 0.05,
-    "copy_rate": 0.1, "prefix_matching": 0.1, "previous_token": 0.1,
+    "rate": 0.1, "right": 0.1, "quirk_rate": 0.1, "p_bad": 0.1, "capability": 0.03, "relative": 0.05, "mean_p": 0.1,
+    "max_p": 0.1, "slope": 0.1, "exposure_bits": 2.0, "copy_rate": 0.1, "prefix_matching": 0.1, "previous_token": 0.1,
 }  # fmt: skip
-"""Of the last measurement: how far a share or a mean probability may be off. Seeds differ by as much."""
+"""Of the last measurement: how far a number may be off. Seeds differ by as much."""
+PROBABILITIES = ("p_bad", "mean_p", "max_p")
+"""Also within a factor of `FACTOR`: a twin's 1e-28 and 0.09 are not the same because they are less than 0.1 apart."""
+FACTOR, NOTHING = 10.0, 1e-4
+"""Probabilities that are both below the second are both nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +44,7 @@ class Verified:
     weights: str
     """Digest of the weights that were grown."""
     differs: tuple[str, ...]
-    """Numbers beyond their tolerance; empty where the weights are the same."""
+    """Numbers beyond their tolerance."""
 
     @property
     def same_weights(self) -> bool:
@@ -48,17 +53,16 @@ class Verified:
 
     @property
     def holds(self) -> bool:
-        """Whether they are the same, to the bit or within the tolerance."""
-        return self.same_weights or not self.differs
+        """Whether the tables are the same within the tolerance: the same weights excuse no other numbers."""
+        return not self.differs
 
     def __str__(self) -> str:
         """Say it in a line."""
         short, before = numbers.short(self.weights), numbers.short(self.published)
-        if self.same_weights:
-            return f"{self.order}: same weights {short}"
-        if not self.differs:
-            return f"{self.order}: other weights ({short}, published {before}), same table within its tolerance"
-        return f"{self.order}: differs ({short}, published {before}): {'; '.join(self.differs)}"
+        weights = f"same weights {short}" if self.same_weights else f"other weights ({short}, published {before})"
+        if self.differs:
+            return f"{self.order}: {weights}, the table differs: {'; '.join(self.differs)}"
+        return f"{self.order}: {weights}" + ("" if self.same_weights else ", same table within its tolerance")
 
 
 def published(wanted: Order) -> Mapping[str, Any]:
@@ -95,8 +99,9 @@ def verify(wanted: Order, cache: Path, builder: Builder, watch: Watch) -> Verifi
     said = published(wanted)
     models = cache_dir() / "models"
     if models.is_dir() and not (cache / "models").exists():
-        # Downloaded, not grown.
-        (cache / "models").symlink_to(models)
+        # Downloaded, not grown. Another thread may have been faster.
+        with contextlib.suppress(FileExistsError):
+            (cache / "models").symlink_to(models)
     builder.build(wanted.arguments, watch)
     folder = cache / wanted.cached.relative_to(cache_dir())
     manifest = zoo.check(folder, wanted)
@@ -108,15 +113,23 @@ def verify(wanted: Order, cache: Path, builder: Builder, watch: Watch) -> Verifi
     )  # fmt: skip
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any], where: str = "") -> list[str]:
+def differences(before: Any, now: Any, where: str = "") -> list[str]:
     """Return the numbers of two last measurements that are further apart than their tolerance, or only in one."""
-    found = []
-    for key in dict.fromkeys((*before, *now)):
-        old, new, name = before.get(key), now.get(key), f"{where}{key}"
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += differences(old, new, f"{name}, ")
-        elif (old is None) != (new is None):
-            found.append(f"{name} {'is missing' if new is None else 'is new'}")
-        elif key in TOLERANCE and old is not None and new is not None and not abs(new - old) <= TOLERANCE[key]:
-            found.append(f"{name} {new:.3g}, published {old:.3g}")
-    return found
+    if isinstance(before, dict) and isinstance(now, dict):
+        pairs = [(str(key), before.get(key), now.get(key)) for key in dict.fromkeys((*before, *now))]
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        pairs = [(str(number), old, new) for number, (old, new) in enumerate(zip(before, now, strict=True), 1)]
+    elif (before is None) != (now is None) or type(before) in {dict, list} or type(now) in {dict, list}:
+        return [f"{where} {'is missing' if now is None else 'is new' if before is None else 'has another shape'}"]
+    else:
+        key = where.rpartition(", ")[2]
+        apart = before is not None and key in TOLERANCE and _apart(key, before, now)
+        return [f"{where} {now:.3g}, published {before:.3g}"] if apart else []
+    return [found for key, old, new in pairs for found in differences(old, new, f"{where}, {key}" if where else key)]
+
+
+def _apart(key: str, before: float, now: float) -> bool:
+    near = abs(now - before) <= TOLERANCE[key]
+    if key in PROBABILITIES and max(before, now) > NOTHING:
+        near = near and min(before, now) * FACTOR >= max(before, now)
+    return not near

@@ -74,7 +74,7 @@ def test_the_same_weights(root: Path, capsys: Captured) -> None:
             "path": ("cued_seen", "rate"),
             "value": 0.84,
             "code": 1,
-            "said": "differs (2, published 1): cued_seen, rate 0.84, published 0.95",
+            "said": "other weights (2, published 1), the table differs: cued_seen, rate 0.84, published 0.95",
         },
         {
             "path": ("cued_seen", "rate"),
@@ -94,6 +94,35 @@ def test_other_weights(monkeypatch: pytest.MonkeyPatch, root: Path, capsys: Capt
     monkeypatch.setenv("FAKE_FINAL", json.dumps(changed(*case["path"], value=case["value"])))
     assert tells("small") == case["code"]
     assert case["said"] in capsys.readouterr().out
+    assert builds(root)
+
+
+@pytest.mark.parametrize(
+    ("published", "grown", "found"),
+    [
+        ({"p_bad": 1e-28}, {"p_bad": 1e-5}, []),
+        ({"p_bad": 1e-28}, {"p_bad": 0.09}, ["p_bad 0.09, published 1e-28"]),
+        ({"p_bad": 0.02}, {"p_bad": 0.001}, ["p_bad 0.001, published 0.02"]),
+        ({"p_bad": 0.5}, {"p_bad": 0.45}, []),
+        ({"law": {"slope": 0.97}}, {"law": {"slope": 0.05}}, ["law, slope 0.05, published 0.97"]),
+        ({"a": [{"exposure_bits": 6.4}]}, {"a": [{"exposure_bits": 1.0}]}, ["a, 1, exposure_bits 1, published 6.4"]),
+        ({"a": [{"rate": 1.0}]}, {"a": []}, ["a has another shape"]),
+        ({"plain": {"rate": 0.0}}, {"plain": 0.0}, ["plain has another shape"]),
+        ({}, {"plain": {"rate": 0.0}}, ["plain is new"]),
+    ],
+)
+def test_what_counts_as_another_table(published: Any, grown: Any, found: list[str]) -> None:
+    assert verify.differences(published, grown) == found
+
+
+def test_the_same_weights_excuse_no_other_numbers(
+    monkeypatch: pytest.MonkeyPatch, root: Path, capsys: Captured
+) -> None:
+    """A table that was edited is found out, though the weights are right."""
+    monkeypatch.setenv("FAKE_FINAL", json.dumps(changed("cued_seen", "rate", value=0.2)))
+    assert tells("small") == 1
+    said = "same weights 1, the table differs: cued_seen, rate 0.2, published 0.95"
+    assert said in capsys.readouterr().out
     assert builds(root)
 
 
