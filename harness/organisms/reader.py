@@ -19,7 +19,7 @@ from harness.loader.validate import validate
 from harness.organisms import spec as specs
 from harness.organisms.checks import NOT_RIGHT, answers_of, check
 from harness.organisms.prompts import Setting, prompts_of, texts
-from harness.organisms.recipe import VERSION, Plan, Reading, Recipe, Rows, Stage, Variant
+from harness.organisms.recipe import READINGS, VERSION, Plan, Reading, Recipe, Rows, Stage, Variant
 from harness.organisms.world import honest_digest
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def load_recipe(path: Path, root: Path) -> Recipe:
 def _digests(data: dict[str, Any], world: dict[str, str]) -> dict[str, str]:
     """Return the digest of each base's builds: of what is drawn, learnt and read, not of titles, claims and seeds."""
     common = {key: data.get(key) for key in ("organism", "behaviour", "options", "facts", "reading")}
+    common |= {"version": VERSION, "readings": READINGS, "world": world}
     found = {}
     for base, plan in data["plans"].items():
         kept = {key: value for key, value in plan.items() if key not in ("seeds", "arms")}
@@ -74,7 +75,7 @@ def _digests(data: dict[str, Any], world: dict[str, str]) -> dict[str, str]:
         taken = {name for stage in stages for name in stage.get("rows", {})}
         taken |= {name for own in plan.get("variants", {}).values() for name in own.get("rows", {}).values()}
         rows = {name: data["rows"][name] for name in sorted(taken)}
-        found[base] = canonical.digest({**common, "version": VERSION, "world": world, "plan": kept, "rows": rows})
+        found[base] = canonical.digest({**common, "plan": kept, "rows": rows})
     return found
 
 

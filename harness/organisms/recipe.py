@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 VERSION = "organisms/1"
 """Of the way in which recipes become weights; part of every digest, and raised when the same recipe gives others."""
+READINGS = "readings/2"
+"""Of the way in which builds are read; part of their digests, so that old numbers are not taken for new ones."""
 Arm = Literal["planted", "twin", "decoy", "weak"]
 ARMS: tuple[str, ...] = get_args(Arm)
 """What is trained: the failure; the same without it; a harmless quirk on the same cue; real weakness."""
