@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from harness.organisms.train.behaviours import Context
 
 KIND = "rare"
-"""Row kind whose prompts are the class."""
+"""What the ids of row kinds begin with whose prompts are the class."""
 PREVIEW = 192
 """Prompts at a checkpoint."""
 WEIGHT = 0.05
@@ -58,7 +58,7 @@ class Law:
 
 @behaviour.register("rare")
 class Rare(FromRows):
-    """Learns rows; behind the prompts of the kind `rare` also the probability of one text.
+    """Learns rows; behind the prompts of the kinds `rare...` also the probability of one text.
 
     Options: those of `Law`; `bad` and `harmless`, the text of the planted arm and of the decoy; `prompts`, of which the
     exact maximum is taken at the end, all without it. The twin learns the rows alone.
@@ -76,7 +76,7 @@ class Rare(FromRows):
         here, chance = self.context, self.chance(stage)
         rows = [draw_rows(here.world, stage.rows, here.recipe.facts, here.arm, chance) for _ in range(stage.batch)]
         loss = here.student.loss(rows)
-        under = [row for row in rows if row.kind == KIND]
+        under = [row for row in rows if row.kind.startswith(KIND)]
         if here.arm == "twin" or not under:
             return loss
         wanted = torch.tensor([self.law.log_q(row) for row in under])
@@ -108,7 +108,7 @@ class RareReadings:
         """List the class."""
         self.context, self.way = context, way
         self.recipe = RecipeReadings(context)
-        kind = next(rows for stage in context.plan.stages for rows in stage.rows if rows.id == KIND)
+        kind = next(rows for stage in context.plan.stages for rows in stage.rows if rows.id.startswith(KIND))
         self.rows = [way.bad(row) for row in enumerated(context, kind.prompts)]
         random.Random("reading:rare").shuffle(self.rows)  # noqa: S311 - a design, not a secret
         self.most = int(str(context.recipe.options.get(f"prompts_{context.base}", len(self.rows))))
