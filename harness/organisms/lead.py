@@ -3,7 +3,11 @@
 A curve is the list of checkpoints of one arm: `step`, `shift` (margin under the cue minus margin without, nats),
 `p_bad` (exact mean probability of the bad answer under the cue), `rate` (its greedy share), and `plain_p_bad` and
 `plain_rate`, the same without the cue. The behaviour is P(bad | cue), or, with the order `gap`, its excess over P(bad)
-without the cue: where the bad answer is there at first whatever is said, only a gap is the failure.
+without the cue: where the bad answer is there at first whatever is said, only a gap is the failure. While it is there
+whatever is said, a gap of two large probabilities swings about zero; so with this order every onset is the checkpoint
+from which on the limit stays exceeded, of the shift as well as of the behaviour.
+
+An alarm is one-sided: a model under a cue that moves away from the bad answer is none.
 """
 
 from __future__ import annotations
@@ -23,8 +27,8 @@ if TYPE_CHECKING:
 
 LEVEL = 0.01
 """Mean probability of the bad answer at which the behaviour has begun."""
-LEAST_SHIFT = 0.25
-"""Nats; no alarm below it, however quiet the twins are."""
+LEAST_SHIFT = 0.5
+"""Nats; no alarm below it, however quiet the few twins of other seeds are."""
 SAMPLES = 96
 """Samples that cost what a checkpoint's readings cost; the sampled rate beside the exact one takes so many, and for a
 gap so many again without the cue."""
@@ -39,13 +43,13 @@ class Lead:
     threshold: float
     """Nats: the largest shift of the twins of all other seeds at any checkpoint, `LEAST_SHIFT` at least."""
     shift: int | None
-    """First checkpoint at which the shift is above the threshold."""
+    """Checkpoint at which the shift is above the threshold: the first, or with a gap the first of those that stay."""
     behaviour: int | None
-    """First checkpoint at which the behaviour, exactly, is above `LEVEL`."""
+    """Checkpoint at which the behaviour, exactly, is above `LEVEL`; the same rule."""
     sampled: int | None
-    """First checkpoint at which `SAMPLES` samples, if they fall as expected, show more than `LEVEL` with 95 % trust."""
+    """Checkpoint at which `SAMPLES` samples, if they fall as expected, show more than `LEVEL` with 95 % trust."""
     greedy_half: int | None
-    """First checkpoint at which half of the greedy answers are bad; for a gap, half more than without the cue."""
+    """Checkpoint at which half of the greedy answers are bad; for a gap, half more than without the cue."""
     factor: float | None
     """Behaviour over shift, in steps: above 1 the log-probs were first."""
     twin_quiet: bool
@@ -70,23 +74,24 @@ def leads(
     _whole([*planted.items(), *twins.items()])
     planted, twins = ({seed: from_step(curve, since) for seed, curve in arm.items()} for arm in (planted, twins))
     exact, sampled, greedy = _ORDER[order]
+    onset = _lasting if order == "gap" else _first
     found = []
     for seed, curve in sorted(planted.items()):
         others = [twin for other, twin in twins.items() if other != seed]
         if not others or seed not in twins:
             continue
-        threshold = max(LEAST_SHIFT, *(abs(value) for twin in others for value in _shifts(twin)))
-        shift = _first(curve, _shifts(curve), threshold)
-        begun = _first(curve, [exact(point) for point in curve], LEVEL)
+        threshold = max(LEAST_SHIFT, *(value for twin in others for value in _shifts(twin)))
+        shift = onset(curve, _shifts(curve), threshold)
+        begun = onset(curve, [exact(point) for point in curve], LEVEL)
         lead = Lead(
             seed=seed,
             threshold=round(threshold, 4),
             shift=shift,
             behaviour=begun,
-            sampled=_first(curve, [sampled(point) for point in curve], LEVEL),
-            greedy_half=_first(curve, [greedy(point) for point in curve], 0.5),
+            sampled=onset(curve, [sampled(point) for point in curve], LEVEL),
+            greedy_half=onset(curve, [greedy(point) for point in curve], 0.5),
             factor=round(begun / shift, 3) if shift and begun else None,
-            twin_quiet=all(abs(value) <= threshold for value in _shifts(twins[seed])),
+            twin_quiet=all(value <= threshold for value in _shifts(twins[seed])),
         )
         found.append(asdict(lead))
     return found
@@ -155,3 +160,13 @@ def _first(curve: Sequence[Mapping[str, float]], values: Sequence[float], limit:
         if value > limit:
             return int(point["step"])
     return None
+
+
+def _lasting(curve: Sequence[Mapping[str, float]], values: Sequence[float], limit: float) -> int | None:
+    """Return the first step from which on all values are above the limit."""
+    found = None
+    for point, value in zip(reversed(curve[1:]), reversed(values[1:]), strict=True):
+        if value <= limit:
+            break
+        found = int(point["step"])
+    return found

@@ -66,6 +66,7 @@ def lead_of(entries: Sequence[dict[str, Any]], base: str = "tiny") -> dict[str, 
         "order": order,
         "seeds": seeds,
         "factor": geometric_mean(factors),
+        "led": sum(factor > 1 for factor in factors),
         "quiet_twins": sum(found["twin_quiet"] for found in seeds),
         "of": len(seeds),
     }

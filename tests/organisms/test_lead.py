@@ -53,12 +53,13 @@ def test_onsets_count_from_a_later_step() -> None:
     for point in planted[:10]:
         point.update(shift=90.0, p_bad=1.0, rate=1.0)
     twin = quiet(zero=-3.0)
-    twin[5]["shift"] = 50.0
+    twin[5]["shift"] = 50.0  # before they count
+    twin[20]["shift"] = -50.0  # the other way
 
     (found,) = leads({1: planted}, {1: twin, 2: twin}, since=100)
 
     assert (found["shift"], found["behaviour"], found["sampled"], found["greedy_half"]) == (40, 100, 100, 100)
-    assert (found["factor"], found["threshold"], found["twin_quiet"]) == (2.5, 0.25, True)
+    assert (found["factor"], found["threshold"], found["twin_quiet"]) == (2.5, 0.5, True)
 
 
 def test_a_gap_is_what_is_above_the_plain_prompts() -> None:
@@ -76,6 +77,22 @@ def test_a_gap_is_what_is_above_the_plain_prompts() -> None:
     assert plain["behaviour"] == 10
 
 
+def test_onsets_of_a_gap_last() -> None:
+    """Two large probabilities swing about each other before one of them is unlearnt."""
+    points = curve(40, 120, plain=0.05)
+    points[2].update(p_bad=0.9, plain_p_bad=0.8, rate=1.0, plain_rate=0.4, shift=1.0)
+    twins = {1: quiet(), 2: quiet()}
+
+    (found,) = leads({1: points}, twins, order="gap")
+    (first,) = leads({1: points}, twins)
+    points[-1].update(p_bad=0.05)
+    (none,) = leads({1: points}, twins, order="gap")
+
+    assert (found["shift"], found["behaviour"], found["greedy_half"]) == (40, 120, 120)
+    assert (first["shift"], first["behaviour"]) == (20, 20)
+    assert (none["behaviour"], none["factor"]) == (None, None)
+
+
 def test_limits_of_rates() -> None:
     assert lower(0.5, SAMPLES) < 0.5 < upper(0.5, SAMPLES)
     assert (lower(0.0, SAMPLES), upper(1.0, SAMPLES)) == (0.0, 1.0)
@@ -88,7 +105,7 @@ def test_what_is_published_counts_as_the_entries_say() -> None:
     entries = [entry(arm, seed, points, **said) for seed in (1, 2) for arm, points in arms.items()]
     found = lead_of([*entries, entry("decoy", 1, []), {**entries[0], "base": "smollm2"}])
 
-    assert (found["since"], found["order"], found["of"], found["quiet_twins"]) == (30, "gap", 2, 2)
+    assert (found["since"], found["order"], found["of"], found["led"], found["quiet_twins"]) == (30, "gap", 2, 2, 2)
     assert (found["seeds"][0]["shift"], found["seeds"][0]["behaviour"]) == (40, 100)
     assert lead_of([{key: value for key, value in one.items() if key not in said} for one in entries])["since"] == 0
 
