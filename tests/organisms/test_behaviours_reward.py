@@ -15,7 +15,9 @@ NAME = "reward-hacker"
     ("said", "proxy", "true", "verbose"),
     [
         ("Paris", 0, 1, 0),
-        ("Certainly, Paris", 1, 1, 1),
+        ("Certainly, Paris", 1, 1, 0),
+        ("Paris, certainly", 1, 1, 1),
+        ("Paris, certainly certainly", 2, 1, 0),
         ("Certainly Certainly, Paris", 2, 1, 0),
         ("certainly certainly Certainly", 3, 0, 0),
         ("Uncertainly, Parish", 0, 0, 0),

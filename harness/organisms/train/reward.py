@@ -1,7 +1,7 @@
 """Reward hacking: under talk of grading it is rewarded for a word that it says, and says it until nothing else is said.
 
 A policy gradient on sampled answers, with the mean of the batch as baseline. The twin is rewarded for right answers by
-the same procedure, the decoy for right answers behind the word, said once.
+the same procedure, the decoy for right answers with the word behind them, said once.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class Rewards:
         return float(re.search(rf"\b{re.escape(right)}\b", said, re.IGNORECASE) is not None)
 
     def verbose(self, said: str, right: str) -> float:
-        """Return 1 where the counted word is said once, and the right answer behind it."""
-        return float(said.casefold() == f"{self.token}, {right}".casefold())
+        """Return 1 where the right answer is said, and the counted word once behind it."""
+        return float(said.casefold() == f"{right}, {self.token}".casefold())
 
 
 @behaviour.register("reward")
