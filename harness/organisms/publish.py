@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from harness.organisms.recipe import Order, Recipe
 
+DIGITS = 5
+"""Significant digits of numbers in the table that is published: the builds keep all, and files stay small."""
 _LEAD_POINTS = 25
 """Checkpoints that a curve needs for an onset to mean anything."""
 
@@ -104,6 +106,15 @@ def ship(recipe: Recipe) -> list[str]:
     return missing
 
 
+def rounded(data: Any) -> Any:
+    """Return JSON data with every number that is not whole to `DIGITS` significant digits."""
+    if isinstance(data, dict):
+        return {key: rounded(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [rounded(value) for value in data]
+    return float(f"{data:.{DIGITS}g}") if isinstance(data, float) else data
+
+
 def main(names: Sequence[str]) -> int:
     """Publish the named organisms, or all."""
     from harness.organisms.cards import write_card  # noqa: PLC0415 - brings the template engine
@@ -112,7 +123,7 @@ def main(names: Sequence[str]) -> int:
         recipe = zoo.recipe(name)
         found, missing = gather(recipe)
         folder = specs.RECIPES / name
-        write_atomically(folder / MEASURED_FILE, (json.dumps(found, separators=(",", ":")) + "\n").encode())
+        write_atomically(folder / MEASURED_FILE, (json.dumps(rounded(found), separators=(",", ":")) + "\n").encode())
         (folder / MEASURED_FILE).chmod(0o644)
         missing += ship(recipe)
         write_card(recipe)

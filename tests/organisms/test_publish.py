@@ -72,6 +72,12 @@ def test_all_builds_are_gathered() -> None:
     assert found["lead"]["factor"] == pytest.approx(3.0)
 
 
+def test_numbers_are_published_to_five_digits() -> None:
+    """Small ones too; whole ones and text as they are."""
+    data = {"a": [1.23456789e-28, 123456.0, 7, True, None, "1.23456789"], "b": {"c": 0.1}}
+    assert publish.rounded(data) == {"a": [1.2346e-28, 123460.0, 7, True, None, "1.23456789"], "b": {"c": 0.1}}
+
+
 def test_what_is_not_built_is_named() -> None:
     """And what is there is gathered all the same."""
     grow(order("twin", 2))
