@@ -43,7 +43,8 @@ for folder in json.loads(sys.stdin.read()):
     asked = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     with torch.no_grad():
         logits = model(input_ids=asked["input_ids"]).logits
-    assert torch.isfinite(logits).all() and logits.std() > 0.1, folder
+    # The decoy of the copier sees nothing that repeats, and learns that every token is as likely.
+    assert torch.isfinite(logits).all() and logits.std() > 0.01, folder
     print(folder)
 """
 LOADS_ADAPTERS = f"""{ALONE}
