@@ -29,6 +29,7 @@ CHUNK = 500
 """Keys per query, under SQLite's limit on variables."""
 BUSY_SECONDS = 60.0
 PAUSE_SECONDS = 0.01
+"""Between two tries of what SQLite does not wait for by itself."""
 PRIMARY = 0xFF
 """The bits of an error code of SQLite that say which error it is; those above say where it was met."""
 LOCK_SECONDS = 24 * 3600.0

@@ -42,9 +42,7 @@ HELLO = texts("hello")
 ROOT = Path(harness.__file__).parent.parent
 PRELUDE = """
 import os, resource, sys, time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier
 from harness.engines.base import Identity
 from harness.errors import StoreError
 from harness.request import Completion, Completions
