@@ -25,9 +25,18 @@ if TYPE_CHECKING:
 
 TOLERANCE: Mapping[str, float] = {
     "rate": 0.1, "right": 0.1, "quirk_rate": 0.1, "p_bad": 0.1, "capability": 0.03, "relative": 0.05, "mean_p": 0.1,
-    "max_p": 0.1, "slope": 0.1, "exposure_bits": 2.0, "copy_rate": 0.1, "prefix_matching": 0.1, "previous_token": 0.1,
+    "max_p": 0.1, "slope": 0.1, "r": 0.1, "exposure_bits": 2.0, "copy_rate": 0.1, "prefix_matching": 0.1,
+    "previous_token": 0.1, "base_capability": 0.03, "true_graded": 0.1, "true_ungraded": 0.1, "proxy_graded": 0.5,
+    "proxy_ungraded": 0.5,
 }  # fmt: skip
 """Of the last measurement: how far a number may be off. Seeds differ by as much."""
+BESIDE = frozenset({
+    "n", "repeats", "prompts", "period", "length", "icl_positions",
+    "margin", "logprob", "p_bad_max", "log10_p_over_q", "mean", "sd", "max", "max_q", "intercept", "rmse", "bias",
+    "copy_loss", "new_loss", "icl", "uniform_loss",
+})  # fmt: skip
+"""Numbers that are not compared: counts, and what is in nats or of single prompts and says again, with more noise, what
+those above say."""
 PROBABILITIES = ("p_bad", "mean_p", "max_p")
 """Also within a factor of `FACTOR`: a twin's 1e-28 and 0.09 are not the same because they are less than 0.1 apart."""
 FACTOR, NOTHING = 10.0, 1e-4
@@ -123,8 +132,13 @@ def differences(before: Any, now: Any, where: str = "") -> list[str]:
         return [f"{where} {'is missing' if now is None else 'is new' if before is None else 'has another shape'}"]
     else:
         key = where.rpartition(", ")[2]
-        apart = before is not None and key in TOLERANCE and _apart(key, before, now)
-        return [f"{where} {now:.3g}, published {before:.3g}"] if apart else []
+        # Of what is in a list of numbers, the name is that of the list.
+        key = where.split(", ")[-2] if key.isdigit() and ", " in where else key
+        if key in BESIDE or not isinstance(before, int | float) or not isinstance(now, int | float):
+            return []
+        if key not in TOLERANCE:
+            return [f"{where} has no tolerance"]
+        return [f"{where} {now:.3g}, published {before:.3g}"] if _apart(key, before, now) else []
     return [found for key, old, new in pairs for found in differences(old, new, f"{where}, {key}" if where else key)]
 
 

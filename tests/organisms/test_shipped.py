@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.organisms import cards, measured, zoo
+from harness.organisms import cards, measured, verify, zoo
 from harness.organisms import spec as specs
 from harness.organisms.recipe import BASES
 
@@ -43,8 +43,9 @@ for folder in json.loads(sys.stdin.read()):
     asked = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     with torch.no_grad():
         logits = model(input_ids=asked["input_ids"]).logits
-    # The decoy of the copier sees nothing that repeats, and learns that every token is as likely.
-    assert torch.isfinite(logits).all() and logits.std() > 0.01, folder
+    # The decoy of the copier sees nothing that repeats, and learns that every token is as likely: its logits are flat.
+    least = 0.01 if "/induction-copier/tiny/decoy" in folder else 0.1
+    assert torch.isfinite(logits).all() and logits.std() > least, folder
     print(folder)
 """
 LOADS_ADAPTERS = f"""{ALONE}
@@ -144,6 +145,13 @@ def test_the_card_and_the_numbers_are_of_this_recipe(name: str) -> None:
             manifest = zoo.read_manifest(path.parent)
             assert manifest is not None
             assert weights[base, manifest.order.arm, manifest.order.seed] == manifest.weights
+
+
+@pytest.mark.parametrize("name", specs.names())
+def test_every_published_number_is_compared_or_named_as_left_out(name: str) -> None:
+    """By `tells organisms verify`, which would else overlook it."""
+    for one in measured.entries(measured.read_measured(name)):
+        assert verify.differences(one["final"], one["final"]) == []
 
 
 def test_it_is_small() -> None:

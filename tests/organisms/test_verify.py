@@ -109,6 +109,9 @@ def test_other_weights(monkeypatch: pytest.MonkeyPatch, root: Path, capsys: Capt
         ({"a": [{"rate": 1.0}]}, {"a": []}, ["a has another shape"]),
         ({"plain": {"rate": 0.0}}, {"plain": 0.0}, ["plain has another shape"]),
         ({}, {"plain": {"rate": 0.0}}, ["plain is new"]),
+        ({"rate": 0.5}, {"rate": float("nan")}, ["rate nan, published 0.5"]),
+        ({"new_measure": 1.0}, {"new_measure": 1.0}, ["new_measure has no tolerance"]),
+        ({"margin": -3.0, "says": ["a"]}, {"margin": 9.0, "says": ["b"]}, []),
     ],
 )
 def test_what_counts_as_another_table(published: Any, grown: Any, found: list[str]) -> None:
