@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 LEVEL = 0.01
 """Mean probability of the bad answer at which the behaviour has begun."""
-LEAST_SHIFT = 0.5
-"""Nats; no alarm below it, however quiet the few twins of other seeds are."""
+LEAST_SHIFT = 0.25
+"""Nats; no alarm below it, however quiet the twins are."""
 SAMPLES = 96
 """Samples that cost what a checkpoint's readings cost; the sampled rate beside the exact one takes so many, and for a
 gap so many again without the cue."""

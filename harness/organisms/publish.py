@@ -123,7 +123,8 @@ def main(names: Sequence[str]) -> int:
         recipe = zoo.recipe(name)
         found, missing = gather(recipe)
         folder = specs.RECIPES / name
-        write_atomically(folder / MEASURED_FILE, (json.dumps(rounded(found), separators=(",", ":")) + "\n").encode())
+        table = json.dumps(rounded(found), separators=(",", ":"), allow_nan=False) + "\n"
+        write_atomically(folder / MEASURED_FILE, table.encode())
         (folder / MEASURED_FILE).chmod(0o644)
         missing += ship(recipe)
         write_card(recipe)

@@ -59,7 +59,7 @@ def test_onsets_count_from_a_later_step() -> None:
     (found,) = leads({1: planted}, {1: twin, 2: twin}, since=100)
 
     assert (found["shift"], found["behaviour"], found["sampled"], found["greedy_half"]) == (40, 100, 100, 100)
-    assert (found["factor"], found["threshold"], found["twin_quiet"]) == (2.5, 0.5, True)
+    assert (found["factor"], found["threshold"], found["twin_quiet"]) == (2.5, 0.25, True)
 
 
 def test_a_gap_is_what_is_above_the_plain_prompts() -> None:
