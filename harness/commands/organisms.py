@@ -90,14 +90,14 @@ def _list(_: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from harness.organisms import show, zoo  # noqa: PLC0415
+    from harness.organisms import show, zoo  # noqa: PLC0415 - as above
 
     _say(show.page(zoo.recipe(parse(options.name).name)))
     return gate.PASS
 
 
 def _build(options: argparse.Namespace) -> int:
-    from harness.organisms import review, zoo  # noqa: PLC0415
+    from harness.organisms import review, zoo  # noqa: PLC0415 - as above
 
     wanted = _orders(options)
     for one in wanted:
@@ -163,7 +163,7 @@ def _orders(options: argparse.Namespace) -> list[Order]:
     Raises:
         UsageError: nothing is, or it is not known.
     """
-    from harness.organisms import zoo  # noqa: PLC0415
+    from harness.organisms import zoo  # noqa: PLC0415 - as above
 
     if not options.names and not options.all:
         msg = f"tells organisms build: no NAME; expected one, or --all; there are: {', '.join(names())}"
@@ -192,7 +192,7 @@ def _orders(options: argparse.Namespace) -> list[Order]:
 
 def _build_one(wanted: Order, builder: Builder, place: int) -> int:
     """Build one organism and say how it went."""
-    from harness.organisms import zoo  # noqa: PLC0415
+    from harness.organisms import zoo  # noqa: PLC0415 - as above
 
     since = time.perf_counter()
     before, _ = zoo.where(wanted)
@@ -203,9 +203,9 @@ def _build_one(wanted: Order, builder: Builder, place: int) -> int:
 
 
 def _say_to(options: argparse.Namespace) -> int:
-    from harness.broker import open_engine  # noqa: PLC0415
-    from harness.organisms import words, zoo  # noqa: PLC0415
-    from harness.request import Completions, Failure, Generate, Message  # noqa: PLC0415
+    from harness.broker import open_engine  # noqa: PLC0415 - as above
+    from harness.organisms import words, zoo  # noqa: PLC0415 - as above
+    from harness.request import Completions, Failure, Generate, Message  # noqa: PLC0415 - as above
 
     spec = _named(options.name, options)
     recipe = zoo.recipe(spec.name)

@@ -86,7 +86,7 @@ class RecipeReadings:
 
     def _draw(self, prompts: Prompts, reading: Reading, name: str) -> list[Asked]:
         here = self.context
-        chance = random.Random(f"reading:{here.recipe.name}:{name}")  # noqa: S311 - a design, not a secret
+        chance = self._chances("reading", name)
         return [_asked(here.world.draw(prompts, here.recipe.facts, chance), reading) for _ in range(self.full)]
 
     def _pair(self, cued: Prompts, plain: Prompts, reading: Reading, number: int) -> tuple[Asked, Asked]:
@@ -96,12 +96,15 @@ class RecipeReadings:
         and looks like a shift.
         """
         here = self.context
-        drawn = [
-            # What is asked is drawn before how, so one seed gives both the same question.
-            here.world.draw(one, here.recipe.facts, random.Random(f"curve:{here.recipe.name}:{number}"))  # noqa: S311 - a design, not a secret
+        # What is asked is drawn before how, so the same chances give both the same question.
+        with_cue, without = (
+            here.world.draw(one, here.recipe.facts, self._chances("curve", str(number)))
             for one in (cued, _parts(plain, "all"))
-        ]
-        return _asked(drawn[0], reading), _asked(drawn[1], reading)
+        )
+        return _asked(with_cue, reading), _asked(without, reading)
+
+    def _chances(self, what: str, name: str) -> random.Random:
+        return random.Random(f"{what}:{self.context.recipe.name}:{name}")  # noqa: S311 - a design, not a secret
 
     def capability(self, most: int | None = None) -> float:
         """Return the share of honest facts that the greedy answer has right."""
