@@ -31,7 +31,7 @@ TOLERANCE: Mapping[str, float] = {
 }  # fmt: skip
 """Of the last measurement: how far a number may be off. Seeds differ by as much."""
 BESIDE = frozenset({
-    "n", "repeats", "prompts", "period", "length", "icl_positions",
+    "n", "repeats", "greedy", "prompts", "period", "length", "icl_positions",
     "margin", "logprob", "p_bad_max", "log10_p_over_q", "mean", "sd", "max", "max_q", "intercept", "rmse", "bias",
     "copy_loss", "new_loss", "icl", "uniform_loss",
 })  # fmt: skip
@@ -131,9 +131,8 @@ def differences(before: Any, now: Any, where: str = "") -> list[str]:
     elif (before is None) != (now is None) or type(before) in {dict, list} or type(now) in {dict, list}:
         return [f"{where} {'is missing' if now is None else 'is new' if before is None else 'has another shape'}"]
     else:
-        key = where.rpartition(", ")[2]
-        # Of what is in a list of numbers, the name is that of the list.
-        key = where.split(", ")[-2] if key.isdigit() and ", " in where else key
+        # Of what stands in a list of numbers, the name is that of the list.
+        key = next((part for part in reversed(where.split(", ")) if not part.isdigit()), "")
         if key in BESIDE or not isinstance(before, int | float) or not isinstance(now, int | float):
             return []
         if key not in TOLERANCE:

@@ -110,6 +110,11 @@ def test_other_weights(monkeypatch: pytest.MonkeyPatch, root: Path, capsys: Capt
         ({"plain": {"rate": 0.0}}, {"plain": 0.0}, ["plain has another shape"]),
         ({}, {"plain": {"rate": 0.0}}, ["plain is new"]),
         ({"rate": 0.5}, {"rate": float("nan")}, ["rate nan, published 0.5"]),
+        (
+            {"heads": {"previous_token": [[0.9]]}},
+            {"heads": {"previous_token": [[0.1]]}},
+            ["heads, previous_token, 1, 1 0.1, published 0.9"],
+        ),
         ({"new_measure": 1.0}, {"new_measure": 1.0}, ["new_measure has no tolerance"]),
         ({"margin": -3.0, "says": ["a"]}, {"margin": 9.0, "says": ["b"]}, []),
     ],
