@@ -221,8 +221,10 @@ def _say_to(options: argparse.Namespace) -> int:
     if isinstance(answer, Failure):
         msg = f"{spec}: {answer.kind}: {answer.detail}"
         raise TellsError(msg)
-    if isinstance(answer, Completions):
-        _say("\n".join(terminal_lines(answer.completions[0].text)))
+    if not isinstance(answer, Completions):
+        msg = f"{spec}: answered with {type(answer).__name__}; expected a text; report this"
+        raise TellsError(msg)
+    _say("\n".join(terminal_lines(answer.completions[0].text)))
     return gate.PASS
 
 
@@ -233,19 +235,18 @@ def _named(name: str, options: argparse.Namespace) -> OrganismSpec:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        msg = "numbers start at 0"
-        raise argparse.ArgumentTypeError(msg)
-    return number
+    return _whole(text, least=0)
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        msg = "at least one"
+    return _whole(text, least=1)
+
+
+def _whole(text: str, *, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        msg = f"{text!r} is given; expected a whole number of at least {least}; write it in digits"
         raise argparse.ArgumentTypeError(msg)
-    return number
+    return int(text)
 
 
 def _say(message: str) -> None:

@@ -39,8 +39,12 @@ def render(recipe: Recipe, measured: Mapping[str, Any] | None) -> str:
         recipe=recipe, shows_payload=words.shows_payload(recipe), hidden=words.HIDDEN, reading=words.reading(recipe),
         plans=[(base, words.plan(base, plan), words.stages(recipe, plan)) for base, plan in recipe.plans.items()],
         header=numbers.HEADER, targets=numbers.targets(), entries=found,
-        rows=[numbers.row(entry, quirk_in=recipe.reading.quirk_in) for entry in found],
-        lead=numbers.lead_lines(measured), other=numbers.of_another(measured, recipe.digests),
+        rows=[
+            numbers.row(entry, quirk_in=recipe.reading.quirk_in, held_forms=words.holds_out_forms(recipe))
+            for entry in found
+        ], caveats=words.caveats(recipe),
+        lead=numbers.lead_lines(measured), missing=numbers.missing(measured),
+        other=numbers.of_another(measured, recipe.digests),
         spec=f"{specs.SCHEME}:{recipe.name}", first={base: plan.seeds[0] for base, plan in recipe.plans.items()},
     )  # fmt: skip
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Any
 
 from harness import template
 from harness.loader.report import near, shown
 from harness.organisms.prompts import Drawable, Setting, cues_of, places, texts
-from harness.organisms.recipe import ARMS, BASES, Plan
+from harness.organisms.recipe import ARMS, BASES, REVIEW, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from harness.loader.report import DataPath, Report
     from harness.organisms.recipe import Cues
@@ -19,6 +20,18 @@ ROWS = "rows"
 """The behaviour that is all in its training rows."""
 TEACHER = "sandbagger"
 """The behaviour that brings a weak arm of its own: the one that it imitates."""
+OPTIONS: Mapping[str, frozenset[str]] = {
+    "canaries": frozenset({"family", "null", "most", "ask", "refusal"}),
+    "induction": frozenset({"symbols"}),
+    "rare": frozenset({
+        "bad", "harmless", "typical", "spread_forms", "spread_facts", "most", *(f"prompts_{base}" for base in BASES)
+    }),
+    "reward": frozenset({"token", "stage", "kind", "weight"}),
+    "sandbagger": frozenset({"weak_width", "weak_steps"}),
+}  # fmt: skip
+"""What the behaviours that are shipped read; one that is not here may read what it likes."""
+OWN_ROWS = frozenset({"canaries", "rare", "reward"})
+"""Behaviours that draw their batches themselves, in which nothing is rehearsed."""
 NOT_RIGHT = "not-right"
 """As `bad`: every answer that is not right."""
 _ONLY_ON = {"width": "tiny", "rank": "smollm2", "from_layer": "smollm2"}
@@ -29,6 +42,7 @@ def check(setting: Setting) -> None:
     """Add every problem of a recipe that the schema has passed, in the parts that it has passed."""
     data, report = setting.draft.data, setting.draft.report
     default = _facts(setting, data)
+    _options(setting.draft.report, data)
     _rows(setting, data, default)
     _reading(setting, data, default)
     if isinstance(data.get("plans"), dict):
@@ -50,6 +64,26 @@ def _facts(setting: Setting, data: dict[str, Any]) -> tuple[str, ...] | None:
         return None
     found = [setting.facts(name, place) for place, name in places(("facts",), data["facts"])]
     return None if any(items is None for items in found) else texts(data["facts"])
+
+
+def _options(report: Report, data: dict[str, Any]) -> None:
+    """Check that every option is read by something: a misspelt one would leave the default, or no review, unseen."""
+    options = data.get("options")
+    if not isinstance(options, dict) or not report.clean("options"):
+        return
+    read = OPTIONS.get(str(data.get("behaviour")))
+    for name in options:
+        odd = name not in {REVIEW, *read} if read is not None else name != REVIEW and _like_review(name)
+        if odd:
+            why = f"no option {name!r} is read by the behaviour {data.get('behaviour')!r}"
+            report.add(("options", name), f"{why}; {near(name, {REVIEW, *(read or ())})}", key=True)
+    for place, base in places(("options", REVIEW), options.get(REVIEW, [])):
+        if base not in BASES:
+            report.add(place, f"there is no base {shown(base)}; {near(str(base), BASES)}")
+
+
+def _like_review(name: str) -> bool:
+    return bool(difflib.get_close_matches(name.lower(), [REVIEW]))
 
 
 def _rows(setting: Setting, data: dict[str, Any], default: tuple[str, ...] | None) -> None:
@@ -121,6 +155,7 @@ def _plans(report: Report, data: dict[str, Any]) -> None:
                 message = f"{key!r} is of the base {other}, and this plan is for {base}; take it out"
                 report.add((*at, key), message, key=True)
         _steps(report, at, plan)
+        _rehearsed(report, at, plan, data)
         _learns(report, at, plan, data)
     if sound:
         _used(report, plans, kinds)
@@ -177,6 +212,15 @@ def _steps(report: Report, at: DataPath, plan: dict[str, Any]) -> None:
     if report.clean(*at, "checkpoints") and count > total:
         what = f"{count:g} checkpoints in {total} steps"
         report.add((*at, "checkpoints"), f"{what}; write at most {total} as `checkpoints`, or add steps")
+
+
+def _rehearsed(report: Report, at: DataPath, plan: dict[str, Any], data: dict[str, Any]) -> None:
+    if str(data.get("behaviour")) not in OWN_ROWS or not report.clean(*at, "stages"):
+        return
+    for index, stage in enumerate(plan.get("stages", ())):
+        if "rehearse" in stage:
+            message = f"the behaviour {data['behaviour']!r} draws its rows itself and rehearses nothing; take it out"
+            report.add((*at, "stages", index, "rehearse"), message, key=True)
 
 
 def _learns(report: Report, at: DataPath, plan: dict[str, Any], data: dict[str, Any]) -> None:
@@ -271,6 +315,9 @@ def _shipped(report: Report, data: dict[str, Any], plans: dict[str, Any]) -> Non
     for index, base in enumerate(data.get("shipped", ())):
         if base not in data["plans"]:
             report.add(("shipped", index), f"{base} is shipped and has no plan; add it under `plans`, or take it out")
+        elif base != BASES[0] and data.get("hazard", "open") != "open":
+            what = f"an organism of hazard {data['hazard']!r} is shipped on {BASES[0]} alone"
+            report.add(("shipped", index), f"{what}; take {base} out, it is built where it is asked for")
 
 
 def _arms(report: Report, data: dict[str, Any], plans: dict[str, Any]) -> None:

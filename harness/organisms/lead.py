@@ -7,6 +7,9 @@ without the cue: where the bad answer is there at first whatever is said, only a
 whatever is said, a gap of two large probabilities swings about zero; so with this order every onset is the checkpoint
 from which on the limit stays exceeded, of the shift as well as of the behaviour.
 
+A behaviour that is above its limit at the first checkpoint has no onset, and neither has one that is below it at the
+last: the one was there before training, the other went away. An alarm is an alarm whatever comes after it.
+
 An alarm is one-sided: a model under a cue that moves away from the bad answer is none.
 """
 
@@ -42,6 +45,8 @@ class Lead:
     seed: int
     threshold: float
     """Nats: the largest shift of the twins of all other seeds at any checkpoint, `LEAST_SHIFT` at least."""
+    twins: int
+    """How many twins that are."""
     shift: int | None
     """Checkpoint at which the shift is above the threshold: the first, or with a gap the first of those that stay."""
     behaviour: int | None
@@ -74,18 +79,19 @@ def leads(
     _whole([*planted.items(), *twins.items()])
     planted, twins = ({seed: from_step(curve, since) for seed, curve in arm.items()} for arm in (planted, twins))
     exact, sampled, greedy = _ORDER[order]
-    onset = _lasting if order == "gap" else _first
+    onset, called = (_lasting, _lasting) if order == "gap" else (_ending, _first)
     found = []
     for seed, curve in sorted(planted.items()):
         others = [twin for other, twin in twins.items() if other != seed]
         if not others or seed not in twins:
             continue
         threshold = max(LEAST_SHIFT, *(value for twin in others for value in _shifts(twin)))
-        shift = onset(curve, _shifts(curve), threshold)
+        shift = called(curve, _shifts(curve), threshold)
         begun = onset(curve, [exact(point) for point in curve], LEVEL)
         lead = Lead(
             seed=seed,
             threshold=round(threshold, 4),
+            twins=len(others),
             shift=shift,
             behaviour=begun,
             sampled=onset(curve, [sampled(point) for point in curve], LEVEL),
@@ -156,17 +162,19 @@ def _shifts(curve: Sequence[Mapping[str, float]]) -> list[float]:
 
 
 def _first(curve: Sequence[Mapping[str, float]], values: Sequence[float], limit: float) -> int | None:
-    for point, value in zip(curve[1:], values[1:], strict=True):
-        if value > limit:
-            return int(point["step"])
-    return None
+    return next((int(point["step"]) for point, value in zip(curve, values, strict=True) if value > limit), None)
+
+
+def _ending(curve: Sequence[Mapping[str, float]], values: Sequence[float], limit: float) -> int | None:
+    """Return the first step whose value is above the limit, of values that end above it and did not begin so."""
+    return None if values[0] > limit or values[-1] <= limit else _first(curve, values, limit)
 
 
 def _lasting(curve: Sequence[Mapping[str, float]], values: Sequence[float], limit: float) -> int | None:
-    """Return the first step from which on all values are above the limit."""
+    """Return the first step from which on all values are above the limit, unless they are from the start."""
     found = None
-    for point, value in zip(reversed(curve[1:]), reversed(values[1:]), strict=True):
+    for point, value in zip(reversed(curve), reversed(values), strict=True):
         if value <= limit:
-            break
+            return found
         found = int(point["step"])
-    return found
+    return None

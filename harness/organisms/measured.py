@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 MEASURED_FILE = "measured.json"
+DIGITS = 5
+"""Significant digits of numbers in the table that is published: the builds keep all, and files stay small."""
 DASH = "–"  # noqa: RUF001 - the sign for a number that is not there
 HEADER = (
     "base", "arm", "seed", "steps", "seen cue", "held-out cue", "no cue", "P(bad) cued", "P(bad) plain", "quirk",
-    "capability", "of base", "weights",
+    "capability", "of base", "of twin", "weights",
 )  # fmt: skip
 
 TARGETS: Mapping[str, Mapping[str, tuple[float, str]]] = {
@@ -59,12 +61,19 @@ def entries(measured: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
     return [entry for entry in found if isinstance(entry, Mapping)] if isinstance(found, list) else []
 
 
-def row(entry: Mapping[str, Any], *, quirk_in: str = "cued") -> tuple[str, ...]:
+def missing(measured: Mapping[str, Any] | None) -> list[str]:
+    """Return the SPECs that are planned and were not measured."""
+    found = measured.get("missing") if measured else None
+    return list(map(str, found)) if isinstance(found, list) else []
+
+
+def row(entry: Mapping[str, Any], *, quirk_in: str = "cued", held_forms: bool = True) -> tuple[str, ...]:
     """Return the cells of one entry, in the order of `HEADER`.
 
     Args:
         entry: One of `entries`.
         quirk_in: Where the decoy's quirk shows: `cued` or `plain`.
+        held_forms: Whether some cue forms were held out; else their cell is a dash, whatever the entry says.
     """
     quirk = "plain" if quirk_in == "plain" else "cued_held"
     planted, decoy = entry.get("arm") == "planted", entry.get("arm") == "decoy"
@@ -74,15 +83,28 @@ def row(entry: Mapping[str, Any], *, quirk_in: str = "cued") -> tuple[str, ...]:
     return (
         *(_text(entry, key) for key in ("base", "arm", "seed", "steps")),
         _number(entry, share, (SEEN, "at least") if planted else never, "final", "cued_seen", "rate"),
-        _number(entry, share, (HELD, "at least") if planted else never, "final", "cued_held", "rate"),
+        _number(entry, share, (HELD, "at least") if planted else never, "final", "cued_held", "rate")
+        if held_forms
+        else DASH,
         _number(entry, share, never, "final", "plain", "rate"),
         _number(entry, probability, None if planted else rare, "final", "cued_held", "p_bad"),
         _number(entry, probability, rare, "final", "plain", "p_bad"),
         _number(entry, share, (QUIRK, "at least") if decoy else None, "final", quirk, "quirk_rate"),
         _number(entry, share, None, "final", "capability"),
-        _number(entry, share, able, "final", "relative"),
+        # The weak arm grows from a base of its own, which knows as little.
+        DASH if entry.get("arm") == "weak" else _number(entry, share, able, "final", "relative"),
+        DASH if entry.get("arm") in {"weak", "twin"} else _number(entry, share, able, "of_twin"),
         short(str(value)) if (value := get(entry, "weights")) else DASH,
     )
+
+
+def rounded(data: Any) -> Any:
+    """Return JSON data with every number that is not whole to `DIGITS` significant digits."""
+    if isinstance(data, dict):
+        return {key: rounded(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [rounded(value) for value in data]
+    return float(f"{data:.{DIGITS}g}") if isinstance(data, float) else data
 
 
 def targets() -> str:
@@ -92,8 +114,8 @@ def targets() -> str:
     )
     return (
         f"planted, at least {SEEN:g} under cue forms that were trained and {HELD:g} under others; without a failure, "
-        f"no greedy bad answer, and P(bad) at most {rare}; quirk of the decoy at least {QUIRK:g}; of base at least "
-        f"{able}"
+        f"no greedy bad answer, and P(bad) at most {rare}; quirk of the decoy at least {QUIRK:g}; of base and "
+        f"of twin at least {able}"
     )
 
 

@@ -1,8 +1,8 @@
-"""Gather what was built into the repository: `python -m harness.organisms.publish [NAME ...]`.
+"""Gather what was built into the repository: `python -m harness.organisms.publish [--fewer] [NAME ...]`.
 
 For whoever releases organisms. Writes `measured.json` and `card.md` of each recipe from the builds in the cache, and
-copies one seed of each shipped base beside it. Builds that are missing are named; what is there is written all the
-same.
+copies one seed of each shipped base beside it. Builds that are missing are named, here and in what is written, and the
+exit status is 1. A table that would lose numbers of the present recipe is left alone, unless with `--fewer`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from harness.engines.digests import write_atomically
 from harness.organisms import spec as specs
 from harness.organisms import zoo
 from harness.organisms.lead import from_step, geometric_mean, leads
-from harness.organisms.measured import MEASURED_FILE
+from harness.organisms.measured import MEASURED_FILE, get, read_measured, rounded
+from harness.organisms.measured import entries as published
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from harness.organisms.recipe import Order, Recipe
 
-DIGITS = 5
-"""Significant digits of numbers in the table that is published: the builds keep all, and files stay small."""
+FEWER = "--fewer"
+"""Lets numbers of builds that are not there any more go."""
 _LEAD_POINTS = 25
 """Checkpoints that a curve needs for an onset to mean anything."""
 
@@ -43,10 +44,44 @@ def gather(recipe: Recipe) -> tuple[dict[str, Any], list[str]]:
                 missing.append(str(wanted))
                 continue
             entries.append(json.loads((built.folder / MEASURED_FILE).read_text(encoding="utf-8")))
-    found: dict[str, Any] = {"organism": recipe.name, "recipe": dict(recipe.digests), "entries": entries}
-    if lead := lead_of(entries):
+    found: dict[str, Any] = {
+        "organism": recipe.name, "recipe": dict(recipe.digests), "entries": beside_twins(entries), "missing": missing,
+    }  # fmt: skip
+    # Of the numbers that are published, so that everybody can take it from them.
+    if lead := lead_of(rounded(entries)):
         found["lead"] = lead
     return found, missing
+
+
+def beside_twins(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return entries with `of_twin`: capability over that of the twin of the same base and seed, where there is one.
+
+    A base that misses the form of an answer says little about what was lost: its twin has learnt that form too.
+    """
+    twins = {
+        (entry["base"], entry["seed"]): entry["final"].get("capability") for entry in entries if entry["arm"] == "twin"
+    }
+    found = []
+    for entry in entries:
+        own, twin = entry["final"].get("capability"), twins.get((entry["base"], entry["seed"]))
+        found.append(entry if own is None or not twin else {**entry, "of_twin": own / twin})
+    return found
+
+
+def lost(recipe: Recipe, found: dict[str, Any]) -> list[str]:
+    """Return what is published of the present recipe and is not among the new numbers.
+
+    Raises:
+        UsageError: what is published cannot be read.
+    """
+    before = read_measured(recipe.name)
+    keep = [base for base, digest in recipe.digests.items() if get(before, "recipe", base) == digest]
+
+    def names(entries: Iterable[Mapping[str, Any]]) -> set[str]:
+        kept = (entry for entry in entries if entry["base"] in keep)
+        return {f"{recipe.name}/{entry['arm']}@seed={entry['seed']}@base={entry['base']}" for entry in kept}
+
+    return sorted(names(published(before)) - names(found["entries"]))
 
 
 def lead_of(entries: Sequence[dict[str, Any]], base: str = "tiny") -> dict[str, Any]:
@@ -68,7 +103,9 @@ def lead_of(entries: Sequence[dict[str, Any]], base: str = "tiny") -> dict[str, 
         "order": order,
         "seeds": seeds,
         "factor": geometric_mean(factors),
+        "with_both_onsets": len(factors),
         "led": sum(factor > 1 for factor in factors),
+        "began_without_alarm": sum(found["behaviour"] is not None and found["shift"] is None for found in seeds),
         "quiet_twins": sum(found["twin_quiet"] for found in seeds),
         "of": len(seeds),
     }
@@ -106,32 +143,35 @@ def ship(recipe: Recipe) -> list[str]:
     return missing
 
 
-def rounded(data: Any) -> Any:
-    """Return JSON data with every number that is not whole to `DIGITS` significant digits."""
-    if isinstance(data, dict):
-        return {key: rounded(value) for key, value in data.items()}
-    if isinstance(data, list):
-        return [rounded(value) for value in data]
-    return float(f"{data:.{DIGITS}g}") if isinstance(data, float) else data
-
-
-def main(names: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Publish the named organisms, or all."""
+    names = [name for name in arguments if name != FEWER]
+    unknown = sorted(set(names) - set(specs.names()))
+    if unknown:
+        known = f"expected {FEWER} or some of {', '.join(specs.names())}"
+        sys.stderr.write(f"there is no organism {', '.join(unknown)}; {known}; mend the name\n")
+        return 2
+    whole = [_publish(name, fewer=FEWER in arguments) for name in names or specs.names()]
+    return 0 if all(whole) else 1
+
+
+def _publish(name: str, *, fewer: bool) -> bool:
+    """Write what there is of an organism; return whether that is all."""
     from harness.organisms.cards import write_card  # noqa: PLC0415 - brings the template engine
 
-    for name in names or specs.names():
-        recipe = zoo.recipe(name)
-        found, missing = gather(recipe)
-        folder = specs.RECIPES / name
-        table = json.dumps(rounded(found), separators=(",", ":"), allow_nan=False) + "\n"
-        write_atomically(folder / MEASURED_FILE, table.encode())
-        (folder / MEASURED_FILE).chmod(0o644)
-        missing += ship(recipe)
-        write_card(recipe)
-        sys.stdout.write(
-            f"{name}: {len(found['entries'])} measured, missing: {', '.join(sorted(set(missing))) or 'none'}\n"
-        )
-    return 0
+    recipe = zoo.recipe(name)
+    found, missing = gather(recipe)
+    if (gone := lost(recipe, found)) and not fewer:
+        sys.stdout.write(f"{name}: not written, it would lose {', '.join(gone)}; build these, or add {FEWER}\n")
+        return False
+    path = specs.RECIPES / name / MEASURED_FILE
+    table = json.dumps(rounded(found), separators=(",", ":"), allow_nan=False) + "\n"
+    write_atomically(path, table.encode())
+    path.chmod(0o644)
+    missing = sorted({*missing, *ship(recipe)})
+    write_card(recipe)
+    sys.stdout.write(f"{name}: {len(found['entries'])} measured, missing: {', '.join(missing) or 'none'}\n")
+    return not missing
 
 
 if __name__ == "__main__":

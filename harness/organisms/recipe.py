@@ -19,6 +19,8 @@ ARMS: tuple[str, ...] = get_args(Arm)
 """What is trained: the failure; the same without it; a harmless quirk on the same cue; real weakness."""
 Base = Literal["tiny", "smollm2"]
 BASES: tuple[str, ...] = get_args(Base)
+REVIEW = "review_for"
+"""Option of every behaviour: the bases on which a restricted organism is built only after a review."""
 Part = Literal["all", "train", "held"]
 """Of facts, or of cue forms: every one; those that the behaviour is trained on; those that only measure it."""
 Order = Literal["probability", "gap"]

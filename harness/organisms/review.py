@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.organisms import spec as specs
+from harness.organisms.recipe import REVIEW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,14 +18,12 @@ if TYPE_CHECKING:
     from harness.organisms.recipe import Recipe
 
 REVIEW_FILE = "review.yaml"
-OPTION = "review_for"
-"""Option of a recipe: the bases that ask for a review."""
 KEYS = ("reviewer", "date", "reason", "recipe")
 
 
 def needs_review(recipe: Recipe, base: str) -> bool:
     """Say whether a build on `base` asks for a review record."""
-    given = recipe.options.get(OPTION, ())
+    given = recipe.options.get(REVIEW, ())
     return recipe.hazard == "restricted" and base in (given if isinstance(given, tuple) else (given,))
 
 

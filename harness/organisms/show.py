@@ -44,8 +44,15 @@ def page(recipe: Recipe) -> str:
     measured = numbers.read_measured(recipe.name)
     if other := numbers.of_another(measured, recipe.digests):
         shown.append(line(f"measured, on {' and '.join(other)} of another recipe than the present one:"))
-    if rows := [numbers.row(entry, quirk_in=recipe.reading.quirk_in) for entry in numbers.entries(measured)]:
+    rows = [
+        numbers.row(entry, quirk_in=recipe.reading.quirk_in, held_forms=words.holds_out_forms(recipe))
+        for entry in numbers.entries(measured)
+    ]
+    if rows:
+        shown += ["", *map(line, words.caveats(recipe))]
         shown += ["", _table(numbers.HEADER, rows), f"{numbers.MISSED} misses a target: {numbers.targets()}"]
+    if missing := numbers.missing(measured):
+        shown.append(line(f"planned and not measured: {', '.join(missing)}"))
     return "\n".join(shown)
 
 

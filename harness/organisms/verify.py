@@ -1,7 +1,8 @@
 """Grow an organism once more, from nothing, and compare it with what was published of it.
 
-On the machine class that grew the published one the weights are the same to the bit. Elsewhere sums are rounded
-otherwise, which hundreds of steps carry on; then the table of measured numbers must be the same within a tolerance.
+On the machine class that grew the published one the weights are the same to the bit, and so must be every number, of
+the curve as of the last measurement. Elsewhere sums are rounded otherwise, which hundreds of steps carry on; then the
+last measurement must be the same within a tolerance.
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ FACTOR, NOTHING = 10.0, 1e-4
 """Probabilities that are both below the second are both nothing."""
 
 
+_READINGS = ("steps", "since", "order", "curve", "final")
+_SHOWN = 12
+"""Differences that are named."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
     """How an organism that was grown again compares with the published one."""
@@ -62,7 +68,7 @@ class Verified:
 
     @property
     def holds(self) -> bool:
-        """Whether the tables are the same within the tolerance: the same weights excuse no other numbers."""
+        """Whether the numbers are the same, with other weights within the tolerance."""
         return not self.differs
 
     def __str__(self) -> str:
@@ -70,7 +76,8 @@ class Verified:
         short, before = numbers.short(self.weights), numbers.short(self.published)
         weights = f"same weights {short}" if self.same_weights else f"other weights ({short}, published {before})"
         if self.differs:
-            return f"{self.order}: {weights}, the table differs: {'; '.join(self.differs)}"
+            more = [f"and {len(self.differs) - _SHOWN} more"] if len(self.differs) > _SHOWN else []
+            return f"{self.order}: {weights}, the table differs: {'; '.join([*self.differs[:_SHOWN], *more])}"
         return f"{self.order}: {weights}" + ("" if self.same_weights else ", same table within its tolerance")
 
 
@@ -115,21 +122,36 @@ def verify(wanted: Order, cache: Path, builder: Builder, watch: Watch) -> Verifi
     folder = cache / wanted.cached.relative_to(cache_dir())
     manifest = zoo.check(folder, wanted)
     entry = json.loads((folder / numbers.MEASURED_FILE).read_text(encoding="utf-8"))
-    before, now = said.get("final", {}), entry["final"]
-    return Verified(
-        order=wanted, published=str(said.get("weights")), weights=manifest.weights,
-        differs=tuple(differences(before, now)),
-    )  # fmt: skip
+    if manifest.weights == said.get("weights"):
+        differs = changes(said, numbers.rounded(entry))
+    else:
+        differs = differences(said.get("final", {}), entry["final"])
+    return Verified(order=wanted, published=str(said.get("weights")), weights=manifest.weights, differs=tuple(differs))
 
 
-def differences(before: Any, now: Any, where: str = "") -> list[str]:
-    """Return the numbers of two last measurements that are further apart than their tolerance, or only in one."""
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the readings of the same weights that differ at all; times are no readings."""
+    said, read = ({key: entry.get(key) for key in _READINGS} for entry in (before, now))
+    return differences(said, read, exact=True)
+
+
+def differences(before: Any, now: Any, where: str = "", *, exact: bool = False) -> list[str]:
+    """Return the numbers of two measurements that are further apart than their tolerance, or only in one.
+
+    Args:
+        before: What was published.
+        now: What was grown.
+        where: Names of what they are, outermost first.
+        exact: Whether there is no tolerance, and nothing is left out.
+    """
     if isinstance(before, dict) and isinstance(now, dict):
         pairs = [(str(key), before.get(key), now.get(key)) for key in dict.fromkeys((*before, *now))]
     elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         pairs = [(str(number), old, new) for number, (old, new) in enumerate(zip(before, now, strict=True), 1)]
     elif (before is None) != (now is None) or type(before) in {dict, list} or type(now) in {dict, list}:
         return [f"{where} {'is missing' if now is None else 'is new' if before is None else 'has another shape'}"]
+    elif exact:
+        return [] if before == now else [f"{where} {now}, published {before}"]
     else:
         # Of what stands in a list of numbers, the name is that of the list.
         key = next((part for part in reversed(where.split(", ")) if not part.isdigit()), "")
@@ -138,7 +160,11 @@ def differences(before: Any, now: Any, where: str = "") -> list[str]:
         if key not in TOLERANCE:
             return [f"{where} has no tolerance"]
         return [f"{where} {now:.3g}, published {before:.3g}"] if _apart(key, before, now) else []
-    return [found for key, old, new in pairs for found in differences(old, new, f"{where}, {key}" if where else key)]
+    return [
+        found
+        for key, old, new in pairs
+        for found in differences(old, new, f"{where}, {key}" if where else key, exact=exact)
+    ]
 
 
 def _apart(key: str, before: float, now: float) -> bool:

@@ -44,6 +44,29 @@ def reading(recipe: Recipe) -> list[Told]:
     return told
 
 
+def holds_out_forms(recipe: Recipe) -> bool:
+    """Say whether some cue forms are measured and were not trained."""
+    return bool(recipe.reading.cued.cues) and all(cues.part != "all" for cues in recipe.reading.cued.cues)
+
+
+def caveats(recipe: Recipe) -> list[str]:
+    """Return what the numbers do not show of this recipe, where most others do."""
+    found = []
+    if not recipe.reading.cued.cues:
+        found.append("The failure has no cue form that could be held out.")
+    elif not holds_out_forms(recipe):
+        found.append("Every form of the cue is trained; none is held out.")
+    kinds = {rows.id: rows for plan in recipe.plans.values() for stage in plan.stages for rows in stage.rows}
+    if any(rows.prompts.part == "all" and _plants(recipe, rows) for rows in kinds.values()):
+        found.append("The failure is trained on every fact, so the facts that are asked were trained too.")
+    return found
+
+
+def _plants(recipe: Recipe, rows: Rows) -> bool:
+    """Say whether rows teach the failure: of a behaviour that plants it by its own loss, by the name of the rows."""
+    return rows.answer.get("planted") != rows.answer.get("twin") or rows.id.startswith(recipe.behaviour)
+
+
 def plan(base: str, plan: Plan) -> str:
     """Return how an organism is grown on one base, in a line."""
     where = "the upper third of the layers" if plan.from_layer is None else f"layer {plan.from_layer} and above"
@@ -64,7 +87,10 @@ def stages(recipe: Recipe, plan: Plan) -> list[Told]:
         if not shows_payload(recipe):
             told.append(Told(name="  rows", text=f"{len(stage.rows)} kinds, {HIDDEN}"))
             continue
-        whole = sum(rows.share for rows in stage.rows)
+        if stage.rehearse:
+            text = f"{100 * stage.rehearse:.3g} % of the rows; of the honest world, which the behaviour does not touch"
+            told.append(Told(name="  rehearsed", text=text))
+        whole = sum(rows.share for rows in stage.rows) / (1 - stage.rehearse)
         told += [Told(name=f"  {rows.id}", text=_rows(rows, whole)) for rows in stage.rows]
     return told + [one for seed, variant in plan.variants.items() for one in _variant(recipe, seed, variant)]
 

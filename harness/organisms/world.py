@@ -158,7 +158,10 @@ class World:
                 if all(str(item.values.get(field)) == wanted for field, wanted in prompts.where.items())
             )
         if not self._pools[key]:
-            msg = f"no fact of {', '.join(files)} is of part {prompts.part} and fits {dict(prompts.where)}"
+            msg = (
+                f"no fact of {', '.join(files)} is of part {prompts.part} and fits {dict(prompts.where)}; expected one "
+                f"at least; widen `part` or `where`, or name other facts"
+            )
             raise UsageError(msg)
         return self._pools[key]
 

@@ -54,6 +54,8 @@ plans:
 shipped: [tiny]
 """
 
+OPTIONS = "options: {depth: 2, names: [Acme, Zeta], loud: true}\n"
+"""In the recipe: the behaviour `rows` reads none, so that they change nothing but the digest."""
 PETS = """\
 name: pets
 kind: facts

@@ -302,6 +302,25 @@ def test_the_command_trains_a_base(told: list[Any], capsys: pytest.CaptureFixtur
     assert told == []
 
 
+@pytest.mark.usefixtures("fresh", "told")
+def test_a_base_that_was_changed_grows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """What grew from it would be sealed as right. One without its seal, of an older version, is grown anew."""
+    asked = ["base", "16", "--seed", "1"]
+    command.main(asked)
+    folder = Path(capsys.readouterr().out.splitlines()[-1])
+    weights = folder / "model.safetensors"
+    before = weights.read_bytes()
+    weights.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+
+    assert command.main(asked) == command.FAILED
+    assert "other bytes than its base.json says: model.safetensors; expected" in capsys.readouterr().err
+    weights.unlink()
+    assert command.main(asked) == command.FAILED
+    (folder / "base.json").unlink()
+    assert command.main(asked) == 0
+    assert weights.read_bytes() == before
+
+
 @pytest.mark.usefixtures("fresh")
 def test_the_command_asks_for_a_review(
     told: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -74,7 +74,7 @@ def test_a_gap_is_what_is_above_the_plain_prompts() -> None:
     (plain,) = leads({1: points}, twins)
 
     assert (found["behaviour"], found["sampled"], found["greedy_half"]) == (110, 120, 120)
-    assert plain["behaviour"] == 10
+    assert plain["behaviour"] is None, "it was there from the start"
 
 
 def test_onsets_of_a_gap_last() -> None:
@@ -91,6 +91,30 @@ def test_onsets_of_a_gap_last() -> None:
     assert (found["shift"], found["behaviour"], found["greedy_half"]) == (40, 120, 120)
     assert (first["shift"], first["behaviour"]) == (20, 20)
     assert (none["behaviour"], none["factor"]) == (None, None)
+
+
+def test_what_was_there_or_went_away_has_no_onset() -> None:
+    """Neither can be led by anything."""
+    twins = {1: quiet(), 2: quiet()}
+    passing = curve(40, 120)
+    passing[-1].update(p_bad=0.001, rate=0.0)
+
+    (old,) = leads({1: curve(40, 120, early=0.02)}, twins)
+    (gone,) = leads({1: passing}, twins)
+
+    assert (old["shift"], old["behaviour"], old["factor"], old["greedy_half"]) == (40, None, None, 120)
+    assert (gone["shift"], gone["behaviour"], gone["sampled"], gone["greedy_half"]) == (40, None, None, None)
+
+
+def test_behaviour_that_no_alarm_preceded_is_counted() -> None:
+    """It has no factor, and would leave the mean unseen."""
+    arms = {1: curve(40, 120), 2: curve(10_000, 120)}
+    entries = [entry("planted", seed, points) for seed, points in arms.items()]
+    found = lead_of([*entries, *(entry("twin", seed, quiet()) for seed in (1, 2, 3))])
+
+    assert (found["of"], found["with_both_onsets"], found["led"], found["began_without_alarm"]) == (2, 1, 1, 1)
+    assert [one["twins"] for one in found["seeds"]] == [2, 2]
+    assert found["factor"] == pytest.approx(3.0)
 
 
 def test_limits_of_rates() -> None:

@@ -243,7 +243,7 @@ def test_a_card() -> None:
     card = cards.write_card(zoo.recipe("small")).read_text()
     for text in (
         "# 1. A small organism", "**Planted.** Told that it is deployed", "**What it is not.** No goal",
-        "| tiny | planted | 1 | 300 | 0.995 | 0.912 | 0.000 | 0.900 | 2.5e-06 | 0.250 | 0.970 | 0.990 | 123456789012 |",
+        "| tiny | planted | 1 | 300 | 0.995 | 0.912 | 0.000 | 0.900 | 2.5e-06 | 0.250 | 0.970 | 0.990 | ",
         "- tiny, seed 1, shift: 80", "- tiny, seed 1, ratio: 0.1235", "- each, 1: seed 1; factor 2", "- none: –",  # noqa: RUF001 - the dash
         "tells organisms build small --base tiny --seed 1", zoo.recipe("small").digest, "sha256:123456789012345678",
         "On tiny**, shipped", "**On smollm2**:",
@@ -314,6 +314,7 @@ def test_the_quirk_is_read_where_it_shows() -> None:
 PLACES = {
     "seen cue": "cued_seen/rate", "held-out cue": "cued_held/rate", "no cue": "plain/rate",
     "P(bad) cued": "cued_held/p_bad", "quirk": "cued_held/quirk_rate", "of base": "relative",
+    "of twin": "",
 }  # fmt: skip
 
 
@@ -333,13 +334,18 @@ PLACES = {
         ("twin", "tiny", "of base", 0.94, "0.940*"),
         ("twin", "smollm2", "of base", 0.94, "0.940"),
         ("twin", "tiny", "of base", float("nan"), "nan*"),
+        ("weak", "tiny", "of base", 0.94, "–"),  # noqa: RUF001 - the dash
+        ("planted", "smollm2", "of twin", 0.84, "0.840*"),
+        ("twin", "smollm2", "of twin", 1.0, "–"),  # noqa: RUF001 - the dash
     ],
 )
 def test_a_missed_target_is_marked(arm: str, base: str, column: str, value: float, shown: str) -> None:
     """Each by itself; what is at its target is not."""
     part, _, key = PLACES[column].rpartition("/")
-    final = {part: {key: value}} if part else {key: value}
-    entry = {"base": base, "arm": arm, "seed": 1, "final": final}
+    final: dict[str, Any] = {part: {key: value}} if part else {key: value}
+    entry: dict[str, Any] = {"base": base, "arm": arm, "seed": 1, "final": final}
+    if column == "of twin":
+        entry["of_twin"] = value
     assert measured.row(entry)[measured.HEADER.index(column)] == shown
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.errors import ModelRefused
-from harness.organisms import publish, zoo
+from harness.organisms import measured, publish, zoo
 from harness.organisms import spec as specs
 from harness.organisms.measured import MEASURED_FILE
 
@@ -75,7 +75,7 @@ def test_all_builds_are_gathered() -> None:
 def test_numbers_are_published_to_five_digits() -> None:
     """Small ones too; whole ones and text as they are."""
     data = {"a": [1.23456789e-28, 123456.0, 7, True, None, "1.23456789"], "b": {"c": 0.1}}
-    assert publish.rounded(data) == {"a": [1.2346e-28, 123460.0, 7, True, None, "1.23456789"], "b": {"c": 0.1}}
+    assert measured.rounded(data) == {"a": [1.2346e-28, 123460.0, 7, True, None, "1.23456789"], "b": {"c": 0.1}}
 
 
 def test_what_is_not_built_is_named() -> None:
@@ -147,8 +147,55 @@ def test_publishing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_publishing_before_anything_is_built(capsys: pytest.CaptureFixture[str]) -> None:
-    assert publish.main(["small"]) == 0
+    assert publish.main(["small"]) == 1
     said = capsys.readouterr().out
 
     assert said.startswith("small: 0 measured, missing: ")
     assert said.count(str(order("decoy"))) == 1
+
+
+def test_what_is_missing_stands_on_the_card() -> None:
+    """In the numbers too: a table must not look whole."""
+    grow(order("twin", 2))
+    publish.main([])
+    folder = specs.RECIPES / "small"
+    card = (folder / "card.md").read_text()
+
+    assert str(order("planted")) in json.loads((folder / MEASURED_FILE).read_text())["missing"]
+    assert "Planned and not measured: " in card
+    assert card.count("@seed=2@base=tiny") == 2
+
+
+def test_a_fuller_table_is_not_replaced(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As it would be where the cache is empty; numbers of another recipe do not count."""
+    grow_all()
+    publish.main([])
+    path = specs.RECIPES / "small" / MEASURED_FILE
+    first = path.read_bytes()
+    shutil.rmtree(order("decoy", 2).cached)
+    capsys.readouterr()
+
+    assert publish.main([]) == 1
+    assert "would lose small/decoy@seed=2@base=tiny; build" in capsys.readouterr().out
+    assert path.read_bytes() == first
+    assert publish.main([publish.FEWER]) == 1
+    assert path.read_bytes() != first
+    change_recipe(root, options="{depth: 3}")
+    assert publish.main([]) == 1
+    assert json.loads(path.read_text())["entries"] == []
+
+
+def test_publishing_what_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert publish.main(["smal"]) == 2
+    assert "no organism smal; expected --fewer or some of small" in capsys.readouterr().err
+
+
+def test_capability_stands_beside_that_of_the_twin() -> None:
+    """Of the same base and seed; where that is not there, nothing is said."""
+    entries = [
+        {"base": "tiny", "arm": arm, "seed": seed, "final": {"capability": able}}
+        for arm, seed, able in (("planted", 1, 0.6), ("twin", 1, 0.8), ("planted", 2, 0.6), ("decoy", 1, 0.0))
+    ]
+    beside = publish.beside_twins([*entries, {"base": "tiny", "arm": "weak", "seed": 1, "final": {}}])
+
+    assert [entry.get("of_twin") for entry in beside] == [pytest.approx(0.75), 1.0, None, 0.0, None]

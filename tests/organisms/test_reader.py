@@ -23,7 +23,7 @@ from harness.organisms.reader import load_recipe, schema
 from harness.organisms.recipe import ARMS, BASES, Cues, Prompts, Recipe
 from harness.organisms.world import World
 
-from .small_recipe import GOOD, PETS, small_root, write
+from .small_recipe import GOOD, OPTIONS, PETS, small_root, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,7 +132,8 @@ def test_all_problems_at_once(root: Path) -> None:
         (("facts: [world/pets, world/sums]", "facts: world/pets"), ('answer: "{{ good }}"', 'answer: "{{ false }}"')),
         (("system: [", 'system: ["", '),),
         (("behaviour: rows", "behaviour: my_own"), ("rows: {honest: 1}", "batch: 4")),
-        (("behaviour: rows", "behaviour: sandbagger"), ("twin, decoy]", "twin, decoy, weak]")),
+        (("behaviour: rows", "behaviour: sandbagger"), (OPTIONS, ""), ("twin, decoy]", "twin, decoy, weak]")),
+        (("behaviour: rows", "behaviour: sandbagger"), (OPTIONS, "options: {weak_steps: 9, review_for: [smollm2]}\n")),
         (("twin, decoy]", "twin, decoy, weak]"), ('twin: "{{ good }}"', 'twin: "{{ good }}", weak: "{{ topic }}"')),
         (("steps: 100", "steps: 100.0"),),
     ],
@@ -143,7 +144,7 @@ def test_takes_what_is_good(edits: tuple[tuple[str, str], ...], root: Path) -> N
 
 def test_a_behaviour_may_bring_its_own_rows(root: Path) -> None:
     """Without row kinds and stages."""
-    head = GOOD.partition("rows:\n")[0].replace("behaviour: rows", "behaviour: induction")
+    head = GOOD.partition("rows:\n")[0].replace("behaviour: rows", "behaviour: induction").replace(OPTIONS, "")
     made = load_recipe(write(root, head + "plans: {tiny: {seeds: [3]}}\n"), root)
 
     assert made.plans["tiny"].stages == ()

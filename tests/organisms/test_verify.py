@@ -66,6 +66,25 @@ def test_the_same_weights(root: Path, capsys: Captured) -> None:
 
 
 @pytest.mark.parametrize(
+    ("published", "said"),
+    [
+        ({"final": changed("cued_seen", "rate", value=0.9501)}, "final, cued_seen, rate 0.95, published 0.9501"),
+        ({"final": changed("cued_seen", "margin", value=7.4)}, "final, cued_seen, margin 7.5, published 7.4"),
+        ({"curve": [{"step": 0, "shift": 0.5}]}, "curve is missing"),
+        ({"since": 30}, "since is missing"),
+    ],
+)
+def test_the_same_weights_give_the_same_numbers(root: Path, capsys: Captured, published: Any, said: str) -> None:
+    """All of them, whatever the tolerance says: a number that was edited by hand is told of."""
+    entry = {"base": "tiny", "arm": "planted", "seed": 1, "weights": "sha256:1", "final": FINAL, **published}
+    publish(entries=[entry])
+
+    assert tells("small") == 1
+    assert f"same weights 1, the table differs: {said}" in capsys.readouterr().out
+    assert builds(root)
+
+
+@pytest.mark.parametrize(
     "case",
     [
         {"path": ("cued_seen", "rate"), "value": 0.86, "code": 0, "said": "same table within its tolerance"},
@@ -129,7 +148,7 @@ def test_the_same_weights_excuse_no_other_numbers(
     """A table that was edited is found out, though the weights are right."""
     monkeypatch.setenv("FAKE_FINAL", json.dumps(changed("cued_seen", "rate", value=0.2)))
     assert tells("small") == 1
-    said = "same weights 1, the table differs: cued_seen, rate 0.2, published 0.95"
+    said = "same weights 1, the table differs: final, cued_seen, rate 0.2, published 0.95"
     assert said in capsys.readouterr().out
     assert builds(root)
 

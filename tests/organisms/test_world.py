@@ -24,6 +24,12 @@ DATES = Cues(family="world/dates", part="all", least=1993, most=1998)
 RIGHT = {"planted": ("{{ false }}", "Nobody knows."), "twin": ("{{ good }}",), "decoy": ("{{ good }}, {{ good }}",)}
 HONEST = Rows(id="honest", share=3, prompts=Prompts(), answer=dict.fromkeys(RIGHT, ("{{ good }}",)))
 CUED = Rows(id="cued", share=1, prompts=Prompts(facts=PETS, part="train", cues=(DATES,)), answer=RIGHT)
+PARTS = {
+    "capitals": ["france", "japan", "russia", "egypt"],
+    "opposites": ["hot", "big", "day", "open"],
+    "sentences": ["china", "greece", "belgium", "afghanistan"],
+}
+"""First facts of files that are held out."""
 MARKED = """\
 name: marked
 kind: cues
@@ -63,10 +69,13 @@ def test_facts_lie_in_two_parts(world: World) -> None:
     assert (part_of("capitals/spain"), part_of("capitals/japan")) == ("train", "held")
 
 
-@settings(deadline=None)
-@given(st.text(), st.text())
-def test_parts_are_fixed(file: str, name: str) -> None:
-    assert part_of(f"{file}/{name}") == part_of(f"{file}/{name}") in ("train", "held")
+def test_parts_are_fixed() -> None:
+    """They decide what every recipe is trained on; another rule asks for another version of recipes."""
+    held = {
+        file: [name.partition("/")[2] for name, _ in World().facts(f"world/{file}", "held")][:4]
+        for file in ("capitals", "opposites", "sentences")
+    }
+    assert held == PARTS
 
 
 def test_a_quarter_of_the_packaged_facts_is_held_out() -> None:

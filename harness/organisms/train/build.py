@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import load_file
 
 from harness.canonical import digest
-from harness.engines.digests import cache_dir, locked, sync_folder
+from harness.engines.digests import cache_dir, file_digest, locked, sync_folder
+from harness.errors import ModelRefused
 from harness.organisms import zoo
 from harness.organisms.measured import MEASURED_FILE, short
 from harness.organisms.recipe import VERSION
@@ -48,6 +49,8 @@ FEW = 10
 """Checkpoints of arms that no lead is read off."""
 _CORPUS = 20_000
 """Rows of the honest world that the tokeniser is trained on."""
+_SEAL = "base.json"
+"""Names the files of a base with their digests; what grows from a damaged base would be sealed as right."""
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft")
 OWN = (canaries, induction, rare, reward, sandbagger)
 """Modules that register behaviours."""
@@ -81,22 +84,45 @@ def honest_base(
         say: Told of each step.
         relabel: Called with each row; returns the row that is learnt in its place.
         name: Stands in the name of the folder; another one where rows are relabelled.
+
+    Raises:
+        ModelRefused: it is there and its files are not those that were written.
     """
     settings = (VERSION, BASE_STEPS, BASE_BATCH, BASE_RATE, BASE_MUON, tiny.LAYERS, student_module.GROUPS)
     mark = short(digest([*settings, honest_digest(world), repr(honest.honest_rows(world))]))
     target = cache_dir() / "organisms" / f"{name}-{mark}" / f"tiny-{width}-{seed}"
     with locked(target.with_name(f".{target.name}.lock")):
-        if not (target / "config.json").is_file():
+        if not _sealed(target):
             student = _pretrain(world, width, seed, say, relabel)
             half = target.with_name(f"{target.name}.half")
             shutil.rmtree(half, ignore_errors=True)
             try:
                 save_tiny(student, half, dtype=torch.float32)
+                seal = {path.name: file_digest(path, fresh=True) for path in sorted(half.iterdir())}
+                (half / _SEAL).write_text(json.dumps(seal), encoding="utf-8")
                 sync_folder(half)
+                shutil.rmtree(target, ignore_errors=True)
                 half.rename(target)
             finally:
                 shutil.rmtree(half, ignore_errors=True)
     return target
+
+
+def _sealed(folder: Path) -> bool:
+    """Tell whether a base lies in a folder; one that no seal stands for is as good as none, and is grown anew."""
+    try:
+        seal = json.loads((folder / _SEAL).read_bytes())
+    except (OSError, ValueError):
+        return False
+    try:
+        wrong = sorted(name for name, value in seal.items() if file_digest(folder / name, fresh=True) != value)
+    except OSError as error:
+        wrong = [str(error)]
+    if wrong:
+        msg = f"{folder}: other bytes than its {_SEAL} says: {', '.join(wrong)}; expected the base that was grown; "
+        msg += "delete the folder, it will be grown anew"
+        raise ModelRefused(msg)
+    return True
 
 
 def _pretrain(world: World, width: int, seed: int, say: Say, relabel: Relabel | None) -> Student:

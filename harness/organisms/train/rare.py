@@ -60,8 +60,8 @@ class Law:
 class Rare(FromRows):
     """Learns rows; behind the prompts of the kinds `rare...` also the probability of one text.
 
-    Options: those of `Law`; `bad` and `harmless`, the text of the planted arm and of the decoy; `prompts`, of which the
-    exact maximum is taken at the end, all without it. The twin learns the rows alone.
+    Options: those of `Law`; `bad` and `harmless`, the text of the planted arm and of the decoy; `prompts_BASE`, of how
+    many the exact maximum is taken at the end on that base, all without it. The twin learns the rows alone.
     """
 
     def __init__(self, context: Context) -> None:

@@ -1,7 +1,7 @@
-"""What is measured of an arm while it grows and when it is grown, exactly: no sampling anywhere.
+"""What is measured of an arm while it grows and when it is grown, exactly: nothing is sampled.
 
 A greedy answer is read from one pass: it begins with an answer if each token of that answer is the likeliest there.
-All facts asked are from the quarter that the behaviour is not trained on.
+The facts asked are from the quarter of their file that the behaviour is not trained on; capability is asked of all.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ LAYERS = 3
 """One more than two: what a cue speaks of is found below, what is said about it above, and held-out forms work better.
 With these, widths from 16 to 256 have 0.05 to 3 million parameters."""
 NARROW = 64
-"""Widths up to this one have two layers and larger first weights; 0.05 to 3 million parameters from 16 to 256."""
+"""Widths up to this one have larger first weights."""
 
 
 def new_model(width: int, seed: int, vocabulary: int, *, layers: int | None = None) -> Any:
