@@ -76,12 +76,13 @@ def merge(model: Any, adapter: Path) -> Any:
         msg = f"{adapter}: an adapter of type {kind}; expected LORA in {tensors.name}; build it anew"
         raise ModelRefused(msg)
     with warnings.catch_warnings():
-        # Of names that transformers will drop, and of missing tensors, which are looked for below.
+        # Of names that transformers will drop, of missing tensors, which are looked for below, and of the base's
+        # configuration, which peft looks for under its name on the hub.
         warnings.simplefilter("ignore")
         adapted = PeftModel.from_pretrained(model, str(adapter), torch_device="cpu")
+        wanted = {name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(adapted).items()}
     with safe_open(tensors, framework="pt") as file:
         given = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
-    wanted = {name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(adapted).items()}
     if odd := sorted(name for name in given.keys() | wanted.keys() if given.get(name) != wanted.get(name)):
         # peft leaves out what it has no place for, and takes zeros for what is missing.
         msg = f"{adapter}: tensors do not fit the model, {odd[0]} and in all {len(odd)}; expected its own; build anew"
