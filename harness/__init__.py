@@ -7,7 +7,7 @@ Floors, imports go down only (`tests/test_architecture.py` says so):
     2  transcript, scoring, script, trie, planner, tally
     3  engines.digests, organisms/, engines/, store
     4  broker, organisms.train/
-    5  stats, measures/, checks
+    5  stats, estimates, information, measures/, checks
     6  exchange, record, record_file, gate, writers/
     7  session, items, progress, reporting, plugin, commands/, cli
 """

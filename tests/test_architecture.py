@@ -26,7 +26,7 @@ FLOORS = (
     ("transcript", "scoring", "script", "trie", "planner", "tally"),
     ("engines.digests", "organisms", "engines", "store"),
     ("broker", "organisms.train"),
-    ("stats", "measures", "checks"),
+    ("stats", "estimates", "information", "measures", "checks"),
     ("exchange", "record", "record_file", "gate", "writers"),
     ("progress", "session", "items", "reporting", "plugin", "commands", "cli"),
 )
