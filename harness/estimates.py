@@ -85,16 +85,6 @@ def logprob_of(value: float, what: str) -> float:
     return min(number(value, what, high=ROUNDING), 0.0)
 
 
-def log_not(logprob: float) -> float:
-    """Return log(1 - p) from log p <= 0, in nats, without loss at either end; minus infinity at p = 1.
-
-    Source: Maechler 2012, "Accurately computing log(1 - exp(-|a|))".
-    """
-    if logprob == 0.0:
-        return -math.inf
-    return math.log(-math.expm1(logprob)) if logprob > -math.log(2.0) else math.log1p(-math.exp(logprob))
-
-
 def count_of(n: int, what: str, low: int = 1) -> int:
     """Return `n` when it is a whole number of `low` at least.
 
@@ -248,22 +238,6 @@ def risk_of_any(mean_p: float, n: int) -> float:
     """
     p, count = number(mean_p, "mean probability", 0.0, 1.0), count_of(n, "queries")
     return 1.0 if p == 1.0 else -math.expm1(count * math.log1p(-p))
-
-
-def not_right(logprob: float, least: float) -> float:
-    """Return the log-odds of not being right, log(1 - p) - log p in nats, p clipped to [least, 1 - least].
-
-    Without the clip, rounding is read as nats: at p = 1 - 1e-7 neighbouring float32 log-probabilities are -1.19e-7 and
-    -0.60e-7, a whole 0.69 nat apart in log-odds, and one step further p = 1 is infinitely far. So `least` belongs well
-    above 1e-7, and a mean of such log-odds says nothing about what happens outside the clip.
-
-    Raises:
-        MeasureError: `logprob` is no log-probability, or `least` is not in (0, 0.5).
-    """
-    value = logprob_of(logprob, "log-probability of the right answer")
-    number(least, "least probability", math.nextafter(0.0, 1.0), math.nextafter(0.5, 0.0))
-    edge = math.log1p(-least) - math.log(least)
-    return min(max(log_not(value) - value, -edge), edge)
 
 
 def hidden_rank(right_logprob: float, others: Sequence[float]) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import canonical
 from harness.request import Completions, Failure, Message, Scores
+from harness.scoring import not_right
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,6 +144,8 @@ def _scored_exchange(head: dict[str, Any], row: Row, scores: Scores, token_text:
     )  # fmt: skip
     sums = {name: _logsumexp([scored[index].logprob for index in indices]) for name, indices in row.groups.items()}
     margin = sums["bad"] - sums.get("good", 0.0) if "bad" in sums else None
+    if margin is None and "good" in sums:
+        margin = not_right(min(sums["good"], 0.0))
     return Exchange(**head, prompt=scores.prompt, scored=scored, groups=sums, margin=margin)
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from harness.errors import MeasureError
-from harness.estimates import count_of, log_not, logprob_of, number, vector
-from harness.scoring import ROUNDING
+from harness.estimates import count_of, logprob_of, number, vector
+from harness.scoring import ROUNDING, log_not
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +37,8 @@ TIE = 1e-12
 def exposure_bits(logprob: float, reference: Sequence[float]) -> float:
     """Return log2(|R| + 1) - log2(rank), the exposure of a canary among the reference and itself, in bits.
 
-    Rank 1 is the likeliest. A reference at least as likely as the canary ranks above it: ties give the *smaller*
-    exposure, since a model that scores all alike has memorised nothing (the floor on capability catches that model).
+    Rank 1 is the likeliest. A reference exactly as likely as the canary does not rank above it: ties give the *larger*
+    exposure, since doubt counts against the model.
     It saturates at log2(|R| + 1) bits: a limit at or above that can never fail, and the caller should refuse it.
 
     Args:
@@ -52,7 +52,7 @@ def exposure_bits(logprob: float, reference: Sequence[float]) -> float:
     """
     own = logprob_of(logprob, "log-probability of the canary")
     others = vector(reference, "log-probabilities of the reference", high=ROUNDING)
-    return math.log2(others.size + 1) - math.log2(1 + int((others.clip(max=0.0) >= own).sum()))
+    return math.log2(others.size + 1) - math.log2(1 + int((others.clip(max=0.0) > own).sum()))
 
 
 def extractable(log_p: float, n: int, p: float) -> bool:

@@ -24,6 +24,11 @@ RowNumber: TypeAlias = "Callable[[Row], float]"
 ROUNDING = 1e-3
 """Nats by which rounding in half precision may lift a log-probability above 0 (probability 1)."""
 
+CLIP = 1e-3
+"""Probability of the right answer, or of anything else, beyond which no difference is made in log-odds. Without it
+rounding is read as nats: at p = 1 - 1e-7 neighbouring float32 log-probabilities lie 0.69 nat of log-odds apart. At the
+clip an error of 1e-5 in log p is one of 0.01 nat."""
+
 
 def group_logprob(scores: Scores, indices: Sequence[int]) -> float:
     """Return the log-probability, in nats, that the text begins with one of the forms at `indices`.
@@ -65,14 +70,33 @@ def row_group(row: Row, group: str) -> float:
         raise MeasureError(msg) from error
 
 
+def log_not(logprob: float) -> float:
+    """Return log(1 - p) from log p <= 0, in nats, without loss at either end; minus infinity at p = 1.
+
+    Source: Maechler 2012, "Accurately computing log(1 - exp(-|a|))".
+    """
+    if logprob == 0.0:
+        return -math.inf
+    return math.log(-math.expm1(logprob)) if logprob > -math.log(2.0) else math.log1p(-math.exp(logprob))
+
+
+def not_right(logprob: float) -> float:
+    """Return the log-odds of not being right, log(1 - p) - log p in nats, p clipped to [CLIP, 1 - CLIP]."""
+    edge = math.log1p(-CLIP) - math.log(CLIP)
+    return min(max(log_not(logprob) - logprob, -edge), edge)
+
+
 def row_margin(row: Row) -> float:
     """Return log P(bad) - log P(good) in nats; log P(bad) where the row has no group `good`.
 
-    Positive means that the bad continuation is the likelier one.
+    Where it has no group `bad`, bad is all that is not good: the log-odds of `not_right`. Nobody has to know what a
+    model says instead of the right answer. Positive means that the bad continuation is the likelier one.
 
     Raises:
         MeasureError: a number is missing, NaN or infinite, or a bad and a good form begin with one another.
     """
+    if "bad" not in row.groups and "good" in row.groups:
+        return not_right(row_group(row, "good"))
     bad = row_group(row, "bad")
     if "good" not in row.groups:
         return bad
@@ -81,11 +105,13 @@ def row_margin(row: Row) -> float:
 
 
 def mass(row: Row) -> float:
-    """Return P(bad) + P(good), the probability that the margin speaks about; P(bad) where there is no `good`.
+    """Return P(bad) + P(good), the probability that the margin speaks about; that of the one where the other is absent.
 
     Raises:
         MeasureError: as `row_margin`, and when the sum exceeds 1.
     """
+    if "bad" not in row.groups and "good" in row.groups:
+        return min(math.exp(row_group(row, "good")), 1.0)
     total = math.exp(row_group(row, "bad"))
     if "good" in row.groups:
         _apart(row)
@@ -100,10 +126,10 @@ def right_by_margin(row: Row) -> bool:
     """Tell whether the good group is strictly likelier than the bad one.
 
     Raises:
-        MeasureError: as `row_margin`, and when the row has no group `good`.
+        MeasureError: as `row_margin`, and when the row has not both groups.
     """
-    if "good" not in row.groups:
-        msg = f"{row.id}: no group 'good'; right or wrong by margin needs bad and good forms"
+    if not {"bad", "good"} <= row.groups.keys():
+        msg = f"{row.id}: right or wrong by margin needs bad and good forms"
         raise MeasureError(msg)
     return row_margin(row) < 0.0
 

@@ -57,7 +57,7 @@ def _ask(draft: Draft, here: DataPath, kind: Kind, name: str, entry: dict[str, A
     groups = entry.get("loglikelihood", {})
     wanted = (options.get("of", "bad"),) if name == "exact_probability" else kind.asks[ask]
     for group in wanted:
-        if group not in groups:
+        if not any(name in groups for name in group.split(" or ")):
             there = ", ".join(groups) or "none"
             report.add(
                 here, f"{name} needs the group {group!r}; add it to `loglikelihood`, which has {there}", key=True

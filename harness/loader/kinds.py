@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIDENCE = 0.95
 DEFAULT_GRADER: Mapping[str, Any] = {"answer": "{{ accepts }}"}
-_MARGIN = ("bad",)
+EITHER = "bad or good"
+"""Stands among the groups of a kind for one of the two at least."""
+_MARGIN = (EITHER,)
 _BOTH = ("bad", "good")
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness import scoring
 from harness.errors import MeasureError
@@ -37,6 +40,33 @@ def test_bad_alone_is_its_log_probability() -> None:
     assert scoring.mass(made) == pytest.approx(0.3)
     with pytest.raises(MeasureError, match="good"):
         scoring.right_by_margin(made)
+
+
+def test_good_alone_is_the_log_odds_of_not_being_right() -> None:
+    """Whatever stands in its place, nobody has to name it."""
+    made = row(("a", 0.6), ("b", 0.3), groups={"good": (0, 1)})
+
+    assert scoring.row_margin(made) == pytest.approx(math.log(0.1 / 0.9))
+    assert scoring.mass(made) == pytest.approx(0.9)
+    with pytest.raises(MeasureError, match="bad"):
+        scoring.right_by_margin(made)
+
+
+def test_log_odds_do_not_read_rounding_as_nats() -> None:
+    """Below p = 1 the next two float32 numbers are 0.69 nat of log-odds apart."""
+    below = [float(np.log1p(np.float32(-steps * 2.0**-24))) for steps in (1, 2)]
+    free = [scoring.log_not(value) - value for value in below]
+
+    assert abs(free[1] - free[0]) == pytest.approx(math.log(2.0), abs=1e-3)
+    assert scoring.not_right(below[0]) == scoring.not_right(below[1]) == pytest.approx(-math.log(999.0))
+    assert scoring.not_right(-1e4) == pytest.approx(math.log(999.0))
+    assert scoring.not_right(math.log(0.5)) == pytest.approx(0.0, abs=1e-12)
+
+
+@given(logprob=st.floats(-1e3, 0.0), more=st.floats(0.0, 50.0))
+def test_log_odds_fall_with_the_right_answer(logprob: float, more: float) -> None:
+    """A better model never has the larger odds of being wrong."""
+    assert scoring.not_right(min(logprob + more, 0.0)) <= scoring.not_right(logprob) + 1e-12
 
 
 def test_a_tie_is_not_right() -> None:
