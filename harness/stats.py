@@ -142,6 +142,46 @@ def korn_graubard(hits: Sequence[int], sizes: Sequence[int], confidence: float) 
     return beta_limits(share, effective, confidence), effective
 
 
+def bounded_mean(values: Sequence[float], confidence: float, seed: int) -> Interval:
+    """Return the mean of values in [0, 1], one per scenario, with one-sided limits.
+
+    Bootstrap of scenarios with Dirichlet weights and one scenario more, the worst that could have come: 1 for the upper
+    limit, 0 for the lower. Where all values are 0 or 1 these are the exact binomial limits, but for the noise of 2,000
+    replicates; at 0 and at n events they are exact, and so they are never narrower than there. Ordinary percentiles are
+    too narrow where events are few: with 60 scenarios and a share of 10 %, all or nothing, they would put the upper
+    limit at 10 % or below in 14 % of data sets at a nominal 5 %. Weights hang on n and seed alone, so that raising a
+    value lowers no limit.
+
+    Args:
+        values: n >= 1 numbers in [0, 1].
+        confidence: Of each limit.
+        seed: Of the weights.
+
+    Source: Gaffke 2005; Learned-Miller and Thomas 2019, arXiv:1905.06208, for its equality with Clopper-Pearson. That
+    it holds for every distribution on [0, 1] is a conjecture without a known exception; it is tested by simulation.
+
+    Raises:
+        MeasureError: no values, or one that lies outside [0, 1].
+    """
+    import numpy as np  # noqa: PLC0415 - lazy by contract
+
+    shares = np.asarray(values, dtype=np.float64)
+    if shares.size == 0 or not ((shares >= 0.0) & (shares <= 1.0)).all():
+        msg = f"{shares.size} shares of scenarios, some outside [0, 1] or none; expected one share per scenario"
+        raise MeasureError(msg)
+    n = shares.size
+    weights = np.random.default_rng(seed).dirichlet(np.ones(n + 1), size=REPLICATES)
+    # Sorted: weights are exchangeable, so only the values count, and no order of scenarios does.
+    means = weights[:, :n] @ np.sort(shares)
+    top = np.sort(means + weights[:, n])
+    exact = exact_limits(0, n, confidence).high
+    value = min(max(math.fsum(shares) / n, 0.0), 1.0)
+    high = exact if not shares.any() else max(float(top[math.ceil(confidence * (REPLICATES - 1))]), exact)
+    bottom = float(np.sort(means)[math.floor((1.0 - confidence) * (REPLICATES - 1))])
+    low = 1.0 - exact if (shares == 1.0).all() else min(bottom, 1.0 - exact)
+    return Interval(value=value, low=max(0.0, low), high=min(1.0, high)).widened(value, value)
+
+
 def tail(confidence: float, units: int) -> float:
     """Return the tail probability at which a percentile limit is read, so that few units do not make it too narrow.
 

@@ -47,8 +47,21 @@ TEXT_CHECKS: dict[str, tuple[str, dict[str, Any]]] = {
     "accuracy": ("accuracy", {"in": "a", "at_least": 0.5}),
     "consistency": ("consistency", {"in": "a", "of": {"answer": "Paris"}, "at_most": 0.3}),
     "condition_gap": ("condition_gap", {"a": "a", "b": "b", "of": {"answer": "Paris"}, "at_most": 0.3}),
+    "sampled_rate": ("sampled_rate", {"of": {"contains": "London"}, "in": "a", "at_most": 0.3}),
+    "sampled_rate at least": ("sampled_rate", {"of": {"answer": "Paris"}, "in": "a", "at_least": 0.5}),
+    "imitation": ("imitation", {"of": {"contains": "London"}, "in": "a", "chance": 0.1, "at_most": 0.3}),
+    "performance_gap": ("performance_gap", {"in": "a", "weak": 0.2, "ceiling": 0.9, "at_least": 0.5}),
+    "faithfulness_gap": (
+        "faithfulness_gap",
+        {"of": {"contains": "London"}, "cited": {"contains": "you"}, "cue": "a", "null": "b", "at_most": 0.3},
+    ),
+    "elicitation_gain": ("elicitation_gain", {"base": "b", "elicited": ("a",), "at_most": 0.3}),
 }
-HAS_WORSE = ("rate", "rate of a complement", "rate at least", "accuracy")
+PAIRED = ("condition_gap", "faithfulness_gap", "elicitation_gain")
+HAS_WORSE = (
+    "rate", "rate of a complement", "rate at least", "accuracy", "sampled_rate", "sampled_rate at least", "imitation",
+    "performance_gap",
+)  # fmt: skip
 LOGIT_CHECKS: dict[str, dict[str, Any]] = {
     "margin": {"in": "a", "reference": "b", "at_most": 1.0},
     "cue_shift": {"cue": "a", "null": "b", "at_most": 1.0},
@@ -97,7 +110,7 @@ def test_rows_of_text(name: str, data: st.DataObject) -> None:
     n = data.draw(st.integers(8, 30))
     first, second = (data.draw(st.lists(TEXTS, min_size=n, max_size=n)) for _ in range(2))
     # Two rows per scenario: one that goes missing leaves the other behind, and must still be missed.
-    rows = [*text_rows("a", first), *text_rows("b" if kind == "condition_gap" else "a", second, phrasing="p1")]
+    rows = [*text_rows("a", first), *text_rows("b" if kind in PAIRED else "a", second, phrasing="p1")]
     transcript = make_transcript(make_case(kind, options, sorted({row.condition for row in rows}), text=True), rows)
     before = verdict(transcript)
     for _ in range(3):
@@ -171,7 +184,7 @@ def test_the_order_of_rows_means_nothing(margins: list[float], order: Any) -> No
 def test_every_check_can_be_green(name: str) -> None:
     """The control: a property about non-green outcomes says nothing of a check that is never green."""
     kind, options = TEXT_CHECKS[name]
-    second = "b" if kind == "condition_gap" else "a"
+    second = "b" if kind in PAIRED else "a"
     rows = [*text_rows("a", ["Paris"] * 40), *text_rows(second, ["Paris"] * 40, phrasing="p1")]
 
     assert verdict(

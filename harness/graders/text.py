@@ -38,6 +38,19 @@ def appears(form: str, text: str) -> bool:
     return False
 
 
+def without(form: str, text: str, mark: str) -> str:
+    """Return `text` with `mark` in every place where `form` stands as whole words; both already folded."""
+    kept, start = [], 0
+    at = text.find(form)
+    while at >= 0:
+        end = at + len(form)
+        if at >= start and not _joined_left(text, at) and not _joined_right(text, end):
+            kept += [text[start:at], mark]
+            start = end
+        at = text.find(form, at + 1)
+    return "".join([*kept, text[start:]])
+
+
 def _glued(left: str, right: str) -> bool:
     return is_word(left) and is_word(right) and not _spaceless(left) and not _spaceless(right)
 

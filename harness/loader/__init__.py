@@ -10,8 +10,9 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from harness import canonical
+from harness.case import COMPOSITE
 from harness.errors import CaseFileError
-from harness.loader import checks, wording
+from harness.loader import catches, checks, wording
 from harness.loader.draft import Draft
 from harness.loader.expand import expand, read_conditions, read_paraphrases
 from harness.loader.files import read_inside
@@ -21,6 +22,7 @@ from harness.loader.sources import read_items
 from harness.loader.validate import validate
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from harness.case import Suite
@@ -34,12 +36,13 @@ def schema() -> dict[str, Any]:
     return copy.deepcopy(load("case"))
 
 
-def load_suite(path: Path, root: Path) -> Suite:
+def load_suite(path: Path, root: Path, organisms: Collection[str] | None = None) -> Suite:
     """Return the suite in the case file `path`.
 
     Args:
         path: the case file, below `root`.
         root: the project's root; data files are looked up below it, and nowhere else.
+        organisms: names that `catches` may hold; None leaves them unchecked.
 
     Raises:
         CaseFileError: the file cannot be used; all its problems, each with line and column.
@@ -47,6 +50,7 @@ def load_suite(path: Path, root: Path) -> Suite:
     root = root.resolve()
     name, data = read_inside(path, root, MAX_BYTES)
     draft = _draft(name, data, root)
+    catches.check(draft, organisms)
     if draft.report.problems or draft.elsewhere:
         raise CaseFileError((*draft.report.problems, *dict.fromkeys(draft.elsewhere)))
     return expand(draft, name, canonical.digest(data))
@@ -95,9 +99,10 @@ def _cases(draft: Draft) -> None:
                 line = report.place(first[name])[0]
                 report.add((*at, "id"), f"the case id {name!r} stands here a second time; the first is in line {line}")
             first.setdefault(name, (*at, "id"))
-        if "jointly" in case:
+        composite = [word for word in COMPOSITE if word in case]
+        if composite:
             for key in ("check", "messages"):
                 if key in case:
-                    report.add((*at, key), f"`{key}` beside `jointly`; put it into the parts", key=True)
+                    report.add((*at, key), f"`{key}` beside `{composite[0]}`; put it into the parts", key=True)
         elif "check" not in case and report.clean(*at):
             report.add(at, "a case without a check measures nothing; add `check` with a kind and a bound")

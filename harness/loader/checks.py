@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.graders import negative_only
-from harness.loader import graders
-from harness.loader.kinds import DEFAULT_CONFIDENCE, KINDS, Kind, ask_of, condition_name, needed
+from harness.loader import graders, more_checks, text_checks
+from harness.loader.kinds import DEFAULT_CONFIDENCE, GROUP_OF, KINDS, Kind, ask_of, condition_name, named, needed
 from harness.loader.report import near
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ MIN_CUE_FORMS = 12
 MIN_AUROC_FORMS = 10
 MIN_DOSES = 3
 CONSISTENT_WITH = 2
+EVENTS = ("rate", "sampled_rate", "imitation", "faithfulness_gap")
+"""Kinds that limit how often an event is seen."""
+ALIVE = ("rate", "sampled_rate", "performance_gap")
+"""Kinds that with `at_least` can ask for something that silence does not show."""
 
 
 def check(draft: Draft, entries: tuple[Entry, ...]) -> None:
@@ -31,9 +35,9 @@ def check(draft: Draft, entries: tuple[Entry, ...]) -> None:
         here: DataPath = (*at, "check", name)
         kind = KINDS[name]
         _ask(draft, here, kind, name, entry)
-        for option in kind.conditions:
-            _condition(draft, (*here, option), condition_name(options[option]))
-            compared.setdefault(condition_name(options[option]), (*here, option))
+        for place, condition in named(name, options):
+            _condition(draft, (*here, *place), condition)
+            compared.setdefault(condition, (*here, *place))
         _distinct(draft, here, kind, options)
         if kind.counts:
             _count(draft, here, name, options)
@@ -44,6 +48,9 @@ def check(draft: Draft, entries: tuple[Entry, ...]) -> None:
             graders.check(draft.report, (*here, "of"), options["of"])
         if name == "consistency":
             _phrasings(draft, here)
+        text_checks.check(draft, at, entry)
+        more_checks.check(draft, at, entry)
+    text_checks.check_suite(draft)
     _settings(draft, compared)
     _liveness(draft, entries)
 
@@ -55,7 +62,7 @@ def _ask(draft: Draft, here: DataPath, kind: Kind, name: str, entry: dict[str, A
         report.add(here, f"{name} needs {possible}, and the case has {ask}; write {possible} instead", key=True)
         return
     groups = entry.get("loglikelihood", {})
-    wanted = (options.get("of", "bad"),) if name == "exact_probability" else kind.asks[ask]
+    wanted = (options.get("of", "bad"),) if name in GROUP_OF else kind.asks[ask]
     for group in wanted:
         if not any(name in groups for name in group.split(" or ")):
             there = ", ".join(groups) or "none"
@@ -209,19 +216,19 @@ def _liveness(draft: Draft, entries: tuple[Entry, ...]) -> None:
     if any(_alive(draft, at, entry) for at, entry in entries):
         return
     for at, entry in entries:
-        options = entry["check"].get("rate")
-        if options is None or not draft.report.clean(*at, "check", "rate", "of"):
+        name, options = next(iter(entry["check"].items()))
+        if name not in EVENTS or "of" not in options or not draft.report.clean(*at, "check", name, "of"):
             continue
-        if negative_only(options["of"]) is ("at_most" in options):
+        if negative_only(options["of"]) is ("at_least" not in options):
             what = "a model that says nothing to the point would satisfy this"
             advice = "add a `floor`, an accuracy case or a rate with at_least to the suite"
-            draft.report.add((*at, "check", "rate", "of"), f"{what}; {advice}", key=True)
+            draft.report.add((*at, "check", name, "of"), f"{what}; {advice}", key=True)
 
 
 def _alive(draft: Draft, at: DataPath, entry: dict[str, Any]) -> bool:
     """Tell whether a check asks for something that silence does not show: then idle talk cannot satisfy it."""
     name, options = next(iter(entry["check"].items()))
-    if name != "accuracy" and not (name == "rate" and "at_least" in options):
+    if name != "accuracy" and not (name in ALIVE and "at_least" in options):
         return False
     if "of" not in options or not draft.report.clean(*at, "check", name, "of"):
         return True

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from harness.case import COMPOSITE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -51,11 +53,12 @@ class Draft:
             at: DataPath = ("cases", index)
             if not isinstance(case, dict):
                 continue
-            if isinstance(case.get("jointly"), list):
+            kind = next((word for word in COMPOSITE if isinstance(case.get(word), list)), None)
+            if kind is not None:
                 yield from (
-                    ((*at, "jointly", number), part)
-                    for number, part in enumerate(case["jointly"])
-                    if self.report.clean(*at, "jointly", number)
+                    ((*at, kind, number), part)
+                    for number, part in enumerate(case[kind])
+                    if self.report.clean(*at, kind, number)
                 )
             elif self.report.clean(*at) and "check" in case:
                 yield at, case

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import canonical
 from harness.case import (
+    COMPOSITE,
     Case,
     CheckSpec,
     Condition,
@@ -21,7 +22,7 @@ from harness.case import (
 )
 from harness.errors import CaseFileError
 from harness.loader.files import world_names
-from harness.loader.kinds import DEFAULT_CONFIDENCE, DEFAULT_GRADER, KINDS, ask_of
+from harness.loader.kinds import DEFAULT_CONFIDENCE, DEFAULT_GRADER, GROUP_OF, KINDS, ask_of
 from harness.loader.kinds import condition_name as _name
 from harness.loader.report import near
 from harness.loader.wording import compared
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from harness.request import Role
 
 FLOATS = frozenset({"temperature", "top_p"})
+NO_VARIABLES = frozenset({"cues", "shots", "shot_answer"})
+"""Keys of a setting that set no variable."""
 RAW = frozenset({"json_schema"})
 """Grader words whose value is handed on as it stands, lists included."""
 
@@ -43,11 +46,12 @@ def read_conditions(draft: Draft) -> dict[str, Condition]:
     """Return the conditions in the order of the file, cue families loaded; problems go to the draft."""
     conditions: dict[str, Condition] = {}
     for name, setting in draft.data["given"]["conditions"].items():
-        values = {key: text for key, text in setting.items() if key != "cues"}
+        values = {key: text for key, text in setting.items() if key not in NO_VARIABLES}
+        shots = {"shots": setting.get("shots", 0), "shot_answer": setting.get("shot_answer", "")}
         family = setting.get("cues", "")
         at: DataPath = ("given", "conditions", name, "cues")
         if not family:
-            conditions[name] = Condition(name=name, values=values)
+            conditions[name] = Condition(name=name, values=values, **shots)
             continue
         try:
             loaded = load_cues(family, draft.root)
@@ -62,7 +66,7 @@ def read_conditions(draft: Draft) -> dict[str, Condition]:
         draft.files[loaded.path] = loaded.digest
         draft.families[name] = loaded
         values = {"system": "{{ cue }}", **values}
-        conditions[name] = Condition(name=name, values=values, cues=loaded.forms, family=family)
+        conditions[name] = Condition(name=name, values=values, cues=loaded.forms, family=family, **shots)
     return conditions
 
 
@@ -102,15 +106,16 @@ def _knowledge(written: Mapping[str, Any]) -> Knowledge:
 
 
 def _case(draft: Draft, at: DataPath, case: dict[str, Any]) -> Case:
-    if "jointly" not in case:
+    kind = next((word for word in COMPOSITE if word in case), None)
+    if kind is None:
         return _asked(draft, at, case["id"], case, case.get("claim", ""))
     parts = tuple(
-        _asked(draft, (*at, "jointly", index), f"{case['id']}.{index + 1}", part, "")
-        for index, part in enumerate(case["jointly"])
+        _asked(draft, (*at, kind, index), f"{case['id']}.{part.get('name', index + 1)}", part, "")
+        for index, part in enumerate(case[kind])
     )
-    line = draft.report.place((*at, "jointly"), key=True)[0]
+    line = draft.report.place((*at, kind), key=True)[0]
     return Case(
-        id=case["id"], check=CheckSpec(kind="jointly", options={}, line=line),
+        id=case["id"], check=CheckSpec(kind=kind, options={}, line=line),
         conditions=tuple(dict.fromkeys(name for part in parts for name in part.conditions)),
         line=draft.report.place(at)[0], parts=parts, claim=case.get("claim", ""),
     )  # fmt: skip
@@ -140,12 +145,14 @@ def _check(draft: Draft, at: DataPath, entry: dict[str, Any]) -> CheckSpec:
     options: dict[str, Any] = {key: _frozen(value) for key, value in written.items()}
     for option in kind.conditions:
         options[option] = _name(written[option])
+    for option in kind.lists:
+        options[option] = tuple(map(_name, written[option]))
     options.setdefault("confidence", DEFAULT_CONFIDENCE)
     if ask in kind.units:
         options.setdefault("unit", kind.units[ask])
-    if name == "exact_probability":
+    if name in GROUP_OF:
         options.setdefault("of", "bad")
-    if name == "accuracy" and ask == "generate":
+    if kind.grader == "optional" and ask == "generate":
         options.setdefault("of", dict(DEFAULT_GRADER))
     line = draft.report.place((*at, "check", name), key=True)[0]
     # In one order, whatever the order in the file, so that nothing downstream can depend on it.

@@ -13,6 +13,8 @@ DEFAULT_CONFIDENCE = 0.95
 DEFAULT_GRADER: Mapping[str, Any] = {"answer": "{{ accepts }}"}
 EITHER = "bad or good"
 """Stands among the groups of a kind for one of the two at least."""
+GROUP_OF = ("exact_probability", "forecast_worst_of_n")
+"""Kinds whose `of` names a group of forms, `bad` where it is left out."""
 _MARGIN = (EITHER,)
 _BOTH = ("bad", "good")
 
@@ -25,6 +27,8 @@ class Kind:
     """What a case may ask (`generate`, `loglikelihood`) -> the groups of forms that it then needs."""
     conditions: tuple[str, ...]
     """Options that name a condition, in the order in which they are compared."""
+    lists: tuple[str, ...] = ()
+    """Options that name several conditions, compared after those of `conditions`."""
     units: Mapping[str, str] = field(default_factory=dict)
     """Ask -> unit of the bound; empty where a file states no unit."""
     counts: bool = False
@@ -61,6 +65,34 @@ KINDS: Mapping[str, Kind] = {
     "auroc": Kind(asks=_SCORES, conditions=("positive", "negative")),
     "dose_response": Kind(asks=_SCORES, conditions=("in",), units=_NATS, resampled=True),
     "exchangeability": Kind(asks={"loglikelihood": ("options",)}, conditions=("in", "reference"), units=_NATS),
+    "divergence": Kind(asks=_SCORES, conditions=("cue", "null"), units=_NATS, resampled=True),
+    "exposure": Kind(
+        asks={"loglikelihood": ("bad",)}, conditions=("in", "reference"), units={"loglikelihood": "bits"},
+        resampled=True,
+    ),
+    "np_extractable": Kind(
+        asks={"loglikelihood": ("bad",)}, conditions=("in",), units={"loglikelihood": "share"}
+    ),
+    "forecast_worst_of_n": Kind(asks={"loglikelihood": ()}, conditions=("in",)),
+    "hidden_rank": Kind(
+        asks={"loglikelihood": _BOTH}, conditions=("in", "reference"), units={"loglikelihood": "share"}
+    ),
+    "cue_scan": Kind(asks=_SCORES, conditions=("cues", "null"), units=_NATS, resampled=True),
+    "sampled_rate": Kind(
+        asks={"generate": ()}, conditions=("in",), units=_SHARE, counts=True, grader="needed"
+    ),
+    "mutual_information": Kind(asks={"generate": ()}, conditions=("in",), units={"generate": "bits"}, resampled=True),
+    "faithfulness_gap": Kind(
+        asks={"generate": ()}, conditions=("cue", "null"), units={"generate": "share"}, grader="needed"
+    ),
+    "imitation": Kind(asks={"generate": ()}, conditions=("in",), grader="needed"),
+    "performance_gap": Kind(
+        asks={"generate": (), "loglikelihood": _BOTH}, conditions=("in",), grader="optional"
+    ),
+    "elicitation_gain": Kind(
+        asks={"generate": (), **_SCORES}, conditions=("base",), lists=("elicited",),
+        units={"generate": "share", "loglikelihood": "nats"}, resampled=True, grader="optional",
+    ),
 }  # fmt: skip
 
 
@@ -72,6 +104,16 @@ def ask_of(entry: Mapping[str, Any]) -> str:
 def condition_name(value: str | None) -> str:
     """Return the condition that an option names: a plain null names the condition called null."""
     return "null" if value is None else value
+
+
+def named(name: str, options: Mapping[str, Any]) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+    """Return the conditions that a check of the kind `name` names, each after its place below the kind."""
+    kind = KINDS[name]
+    single = [((option,), condition_name(options[option])) for option in kind.conditions]
+    listed = [
+        ((option, index), condition_name(value)) for option in kind.lists for index, value in enumerate(options[option])
+    ]
+    return (*single, *listed)
 
 
 def needed(confidence: float, *, at_most: float | None = None, at_least: float | None = None) -> int | None:

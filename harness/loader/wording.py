@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness import template
-from harness.case import Knowledge
+from harness.case import RIGHT_ANSWER, Knowledge
 from harness.loader import graders
-from harness.loader.kinds import KINDS, condition_name
+from harness.loader.kinds import KINDS, condition_name, named
 from harness.loader.report import near, shown
 
 if TYPE_CHECKING:
@@ -137,6 +137,10 @@ class Wording:
         cue = self._cue(name)
         for key, value in condition.values.items():
             self.template((*at, key), str(value), name, self.paraphrased | cue)
+        if condition.shots:
+            key, note = ("shot_answer", "") if condition.shot_answer else ("shots", " (the answer of a demonstration)")
+            answer = condition.shot_answer or RIGHT_ANSWER
+            self.template((*at, key), answer, name, self.variables_in(name), note)
 
     def _cue(self, name: str) -> frozenset[str]:
         forms = [frozenset(form.values) for form in self.conditions[name].cues]
@@ -292,7 +296,7 @@ def _clash(groups: dict[str, tuple[str, ...]]) -> tuple[str, str] | None:
 def compared(entry: dict[str, Any]) -> tuple[str, ...]:
     """Return the conditions that the check of a case or part compares, in the order of its kind."""
     name, options = next(iter(entry["check"].items()))
-    return tuple(dict.fromkeys(condition_name(options[option]) for option in KINDS[name].conditions))
+    return tuple(dict.fromkeys(condition for _, condition in named(name, options)))
 
 
 def _tuple(value: str | Iterable[str]) -> tuple[str, ...]:
@@ -310,6 +314,8 @@ def _asked(at: DataPath, entry: dict[str, Any]) -> Iterator[tuple[DataPath, str]
         yield from graders.listed((*at, "loglikelihood", group), texts)
     name, options = next(iter(entry["check"].items()))
     if KINDS[name].grader and "of" in options:
-        yield from graders.templates((*at, "check", name, "of"), options["of"])
-    elif name == "accuracy" and "generate" in entry:
+        for word in ("of", "cited"):
+            if word in options:
+                yield from graders.templates((*at, "check", name, word), options[word])
+    elif KINDS[name].grader == "optional" and "generate" in entry:
         yield (*at, "check", name), "{{ accepts }}"

@@ -64,13 +64,20 @@ def row_outcome(row: Row, grader: Mapping[str, Any], mode: Mode) -> Outcome:
 
     In mode `every` an unmeasured sample never satisfies, whatever was found in it.
     """
-    if mode == "any":
-        return combine(samples(row, grader), "any")
+    return combine(samples(row, grader) if mode == "any" else whole_samples(row, grader), mode)
+
+
+def whole_samples(row: Row, grader: Mapping[str, Any]) -> tuple[Outcome, ...]:
+    """Return one outcome per sample as `samples` does, but None for every text that is no whole answer.
+
+    Raises:
+        MeasureError, UsageError: as `samples`.
+    """
     whole = row.response.completions if isinstance(row.response, Completions) else ()
     cut = [state(completion) != "ok" for completion in whole]
     outcomes = samples(row, grader)
     cut += [True] * (len(outcomes) - len(cut))
-    return combine([None if bad else hit for hit, bad in zip(outcomes, cut, strict=True)], "every")
+    return tuple(None if bad else hit for hit, bad in zip(outcomes, cut, strict=True))
 
 
 def combine(outcomes: Iterable[Outcome], mode: Mode) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,20 +30,24 @@ def exchangeability(evidence: Evidence) -> CheckResult:
     limit is the largest of the entities' own, each at the error divided by their number, since the maximum of noise is
     above 0 in every replicate.
 
+    With the option `least` probabilities below it count as it: what a model is not going to say has no preference.
+
     Raises:
-        MeasureError: options differ between rows, or there are fewer than two.
+        MeasureError: options differ between rows, there are fewer than two, or `least` hides every preference that the
+            limit would show.
     """
     transcript = evidence.transcript
     bound = bound_of(transcript, "nats")
     conditions = option(transcript, "in"), option(transcript, "reference")
     entities = _entities(transcript, conditions)
-    made = [tables(transcript, conditions, value=_centred(entity)) for entity in entities]
+    floor = _floor(transcript, len(entities), bound.value)
+    made = [tables(transcript, conditions, value=_centred(entity, floor)) for entity in entities]
     drawn = [stats.contrast(pair, (1.0, -1.0), evidence.seed) for pair in made]
     means = [float(each.mean()) for each, _ in drawn]
     top = int(np.argmax(means))
     interval = _limits(made[0], [replicates for _, replicates in drawn], means, bound.confidence)
     items = len(transcript.planned)
-    shifts = _rows(transcript, conditions[0], entities[top])
+    shifts = _rows(transcript, conditions[0], _centred(entities[top], floor))
     return conclude(
         bound, interval, name="largest_preference", n=items, reference=f"condition {conditions[1]}",
         note=f"entity {entities[top]!r} of {len(entities)}; {how(made[0])}; maximum recomputed in every replicate",
@@ -69,9 +74,21 @@ def _entities(transcript: Transcript, conditions: tuple[str, str]) -> tuple[str,
     return entities
 
 
-def _centred(entity: str) -> scoring.RowNumber:
+def _floor(transcript: Transcript, entities: int, limit: float) -> float:
+    """Return the least log-probability that counts, minus infinity where no `least` is given."""
+    least = transcript.case.check.options.get("least")
+    if least is None:
+        return -math.inf
+    reach = -math.log(least) * (entities - 1) / entities if 0.0 < least < 1.0 else 0.0
+    if not reach > limit:
+        msg = f"with least {least} no preference can exceed {reach:.3g} nats, and the limit is {limit:g}; lower one"
+        raise MeasureError(msg)
+    return math.log(least)
+
+
+def _centred(entity: str, floor: float) -> scoring.RowNumber:
     def value(row: Row) -> float:
-        logprobs = scoring.option_logprobs(row)
+        logprobs = {name: max(found, floor) for name, found in scoring.option_logprobs(row).items()}
         return logprobs[entity] - sum(logprobs.values()) / len(logprobs)
 
     return value
@@ -88,6 +105,5 @@ def _limits(pair: list[Table], replicates: list[Array], means: list[float], conf
     return found.widened(found.low - stats.NUMERIC_BAND, found.high + stats.NUMERIC_BAND)
 
 
-def _rows(transcript: Transcript, condition: str, entity: str) -> tuple[str, ...]:
-    value = _centred(entity)
+def _rows(transcript: Transcript, condition: str, value: scoring.RowNumber) -> tuple[str, ...]:
     return ranked({row.id: value(row) for row in transcript.in_condition(condition)})

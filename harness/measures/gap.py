@@ -33,7 +33,7 @@ def condition_gap(evidence: Evidence) -> CheckResult:
     transcript = evidence.transcript
     bound = bound_of(transcript, "share")
     a, b = option(transcript, "a"), option(transcript, "b")
-    _equal_chances(transcript, a, b)
+    equal_chances(transcript, a, b)
     outcomes = {name: _outcomes(transcript, name) for name in (a, b)}
     pairs = [(outcomes[a][scenario], outcomes[b][scenario]) for scenario in sorted(transcript.planned)]
     tellings = _telling(transcript, a, b, outcomes[a], outcomes[b])
@@ -63,8 +63,12 @@ def _half(confidence: float) -> float:
     return 1.0 - (1.0 - confidence) / 2.0
 
 
-def _equal_chances(transcript: Transcript, a: str, b: str) -> None:
-    # "Any row shows it" grows with the number of rows: unequal numbers would make a gap of their own.
+def equal_chances(transcript: Transcript, a: str, b: str) -> None:
+    """Refuse unequal numbers of samples: "any row shows it" grows with them, and would make a gap of its own.
+
+    Raises:
+        MeasureError: a scenario has more samples in one condition than in the other.
+    """
     first, second = by_scenario(transcript, a), by_scenario(transcript, b)
     for scenario, rows in first.items():
         chances = [sum(getattr(row.request, "n", 1) for row in found) for found in (rows, second[scenario])]
@@ -88,6 +92,14 @@ def _gap(pairs: Sequence[Pair], imputed: tuple[bool, bool], confidence: float) -
         sum(pair == (False, True) for pair in filled),
         len(pairs),
     )
+    return discordant(up, down, n, confidence)
+
+
+def discordant(up: int, down: int, n: int, confidence: float) -> Interval:
+    """Return the difference of two discordant shares of `n` pairs, each with exact limits at half the error.
+
+    Source: McNemar 1947 for the pairs; Clopper and Pearson 1934; the union bound.
+    """
     first, second = (exact_limits(k, n, _half(confidence)) for k in (up, down))
     return Interval(value=(up - down) / n, low=first.low - second.high, high=first.high - second.low)
 

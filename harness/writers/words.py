@@ -9,6 +9,7 @@ from harness import gate
 from harness.escape import line
 from harness.exchange import withhold_foreign
 from harness.verdict import PRECEDENCE, Verdict
+from harness.writers import certification
 
 if TYPE_CHECKING:
     from harness.gate import GateResult
@@ -26,6 +27,8 @@ OPERATORS = {"at_most": "at most", "at_least": "at least"}
 SEVERITIES = ("critical", "high", "medium", "low")
 MAX_NAMED = 5
 NAME_LIMIT = 120
+PARTS = {"jointly": "not every part fails", "panel": "no part fails"}
+"""Kinds of cases with parts -> what they ask of them."""
 SCRIPTED = "scripted"
 """The dtype of an engine that answers from a file."""
 
@@ -33,6 +36,13 @@ SCRIPTED = "scripted"
 def letter_word(verdict: Verdict) -> str:
     """Return letter and word, so that no report tells verdicts apart by colour alone."""
     return f"{LETTERS[verdict]} {verdict.value}"
+
+
+def shown_verdict(item: ItemRecord, record: RunRecord) -> str:
+    """Return letter and word; of a PASS under a suite without a living certificate also that nothing vouches for it."""
+    if item.verdict is Verdict.PASS and line(item.suite, certification.NAME) in certification.uncertified(record):
+        return f"{letter_word(item.verdict)} {certification.UNCERTIFIED}"
+    return letter_word(item.verdict)
 
 
 def number(value: float, apart_from: float | None = None) -> str:
@@ -56,14 +66,14 @@ def judged(item: ItemRecord) -> str:
     """Return the judged measurement of `item`, or that there is none."""
     if not item.measurements:
         return "not measured"
-    return measured(item.measurements[0], item.bound) + " failing" * (item.check == "jointly")
+    return measured(item.measurements[0], item.bound) + " failing" * (item.check in PARTS)
 
 
 def bounded(item: ItemRecord) -> str:
-    """Return the bound of `item`, e.g. `at most 0.1 share`; of a joint case what it asks of its parts."""
+    """Return the bound of `item`, e.g. `at most 0.1 share`; of a case with parts what it asks of them."""
     bound = item.bound
-    if bound and item.check == "jointly":
-        return "not every part fails"
+    if bound and item.check in PARTS:
+        return PARTS[item.check]
     return f"{OPERATORS[bound.op]} {number(bound.value)} {line(bound.unit, 20)}" if bound else "none"
 
 
@@ -124,6 +134,8 @@ def shared(counts: Counts) -> str:
 
 def plain_words(record: RunRecord, result: GateResult) -> str:
     """Return the verdict as one paragraph that needs no glossary, on one line."""
+    if record.certification is not None:
+        return certification.sentence(record, result)
     models = [line(model.name, 60) for model in record.models]
     subject = f"The model {models[0]}" if len(models) == 1 else f"The models {', '.join(models)}"
     said = [_sentence(record, result, subject if models else "The model")]
@@ -133,7 +145,10 @@ def plain_words(record: RunRecord, result: GateResult) -> str:
         said.append(f"It is also PARTIAL: {_selected(record)}.")
     said += [text for verdict in tally(record) if (text := _also(record, verdict, result))]
     counts = ", ".join(f"{verdict.value} {count}" for verdict, count in tally(record).items())
-    return " ".join([*said, f"All in all: {counts or 'nothing'}."])
+    said.append(f"All in all: {counts or 'nothing'}.")
+    if bare := certification.uncertified(record):
+        said.append(f"{certification.UNCERTIFIED}, so that a PASS there says little: {', '.join(bare)}.")
+    return " ".join(said)
 
 
 def _sentence(record: RunRecord, result: GateResult, subject: str) -> str:

@@ -205,10 +205,10 @@ MALFORMED = (
     ),
     Malformed(
         "missing group",
-        (('{bad: "{{ distractors }}", good: "{{ answer }}"}', '{good: "{{ answer }}"}'),),
+        (('{bad: "{{ distractors }}", good: "{{ answer }}"}', "{options: [one, two]}"),),
         23,
         13,
-        "needs the group 'bad'",
+        "needs the group 'bad or good'",
     ),
     Malformed("few cue forms", (("cues: world/deployment}", "cues: world/few}"),), 23, 30, "has 3 forms"),
     Malformed("no null cues", (("null: null, at_most", "null: neutral, at_most"),), 23, 46, "has no cue family"),

@@ -341,12 +341,12 @@ def test_dose_response(slope: float, verdict: Verdict) -> None:
     assert "raise `pairing" in judge("dose_response", options, lone).cause
 
 
-def option_rows(condition: str, items: int, lift: float, seed: int) -> list[Row]:
+def option_rows(condition: str, items: int, lift: float, seed: int, start: float = -4.0) -> list[Row]:
     """Return rows over four entities, the second lifted."""
     rng = np.random.default_rng(seed)
     rows = []
     for item in range(items):
-        drawn = rng.normal(-4, 0.3, 4) + np.array([0, lift, 0, 0])
+        drawn = rng.normal(start, 0.3, 4) + np.array([0, lift, 0, 0])
         found = tuple(scored(f" E{k}", float(min(x, -0.1)), k) for k, x in enumerate(drawn))
         rows.append(
             make_row(f"i{item:03}", condition, Scores(continuations=found), options=[f" E{k}" for k in range(4)])
@@ -363,6 +363,25 @@ def test_exchangeability(lift: float, verdict: Verdict) -> None:
     assert result.verdict is verdict
     assert named(result, "preference[E1]") == pytest.approx(lift * 0.75, abs=0.2)
     assert verdict is Verdict.PASS or "'E1'" in result.measurements[0].note
+
+
+@pytest.mark.parametrize(("lift", "verdict"), [(2.0, Verdict.PASS), (12.0, Verdict.FAIL)])
+def test_what_is_not_going_to_be_said_has_no_preference(lift: float, verdict: Verdict) -> None:
+    """A lift from e^-10 to e^-8 stays below `least`; one to where the entity would be said shows."""
+    rows = [*option_rows("in", 40, lift, 1, start=-10.0), *option_rows("ref", 40, 0.0, 2, start=-10.0)]
+    options = {"in": "in", "reference": "ref", "at_most": 1.0}
+
+    assert judge("exchangeability", {**options, "least": 1e-3}, rows).verdict is verdict
+    assert judge("exchangeability", options, rows).verdict is Verdict.FAIL
+
+
+def test_a_least_that_hides_all_is_no_pass() -> None:
+    """With 0.5 no preference among four could exceed 0.52 nats."""
+    rows = [*option_rows("in", 40, 2.0, 1), *option_rows("ref", 40, 0.0, 2)]
+    result = judge("exchangeability", {"in": "in", "reference": "ref", "at_most": 0.7, "least": 0.5}, rows)
+
+    assert result.verdict is Verdict.INVALID
+    assert "least" in result.cause
 
 
 def test_bootstrap_limits_cover_and_rarely_fail_a_null() -> None:
