@@ -8,8 +8,8 @@ Floors, imports go down only (`tests/test_architecture.py` says so):
     3  engines.digests, organisms/, engines/, store
     4  broker, organisms.train/
     5  stats, estimates, information, measures/, checks
-    6  exchange, record, record_file, gate, writers/
-    7  session, items, progress, reporting, plugin, commands/, cli
+    6  exchange, certify/, record, record_file, gate, writers/
+    7  session, certification, items, progress, reporting, plugin, commands/, cli
 """
 
 from __future__ import annotations

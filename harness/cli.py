@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import gate
-from harness.commands import organisms
+from harness.commands import certify, organisms
+from harness.commands.places import SUFFIX, root_of
 from harness.errors import CaseFileError, TellsError, UsageError
 from harness.escape import line
 from harness.organisms.spec import RECIPE_FILE
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from harness.case import Suite
+    from harness.certify.findings import Finding
     from harness.errors import Problem
     from harness.record import ItemRecord
 
-SUFFIX = ".eval.yaml"
-LATER = ("certify", "sweep", "ladder", "compare", "export")
+LATER = ("sweep", "ladder", "compare", "export")
 """Verbs of later versions."""
 MAX_PAGES = 5
 EPILOG = "exit codes: 0 pass, 1 fail, 2 usage, 3 broken or incomplete, 4 inconclusive, 5 nothing evaluated, 6 waiver"
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _dispatch(given: list[str]) -> int:
     parser = build_parser()
     options, unknown = parser.parse_known_args(given)
-    if unknown and options.verb != "plan":
+    if unknown and options.verb not in {"plan", "certify"}:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     options.pytest_arguments = unknown
     return VERBS[options.verb](options)
@@ -100,6 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--keep-days", type=_days, default=30.0, metavar="N", help="prune: keep answers younger than N days"
     )
 
+    certify.add_arguments(_verb(verbs, "certify", certify.ABOUT))
     organisms.add_arguments(_verb(verbs, "organisms", organisms.ABOUT))
     return parser
 
@@ -123,6 +125,7 @@ def _days(text: str) -> float:
 def _validate(options: argparse.Namespace) -> int:
     from harness.loader import load_suite  # noqa: PLC0415 - brings YAML and the schema validator
     from harness.organisms.reader import load_recipe  # noqa: PLC0415 - as above
+    from harness.organisms.spec import names  # noqa: PLC0415 - as above
 
     suites: list[Suite] = []
     recipes = 0
@@ -130,10 +133,10 @@ def _validate(options: argparse.Namespace) -> int:
     for path in _written_files(options.paths):
         try:
             if path.name == RECIPE_FILE:
-                load_recipe(path, _root(path))
+                load_recipe(path, root_of(path))
                 recipes += 1
             else:
-                suites.append(load_suite(path, _root(path)))
+                suites.append(load_suite(path, root_of(path), names()))
         except CaseFileError as error:
             problems += error.problems
     if problems:
@@ -165,18 +168,6 @@ def _written_files(paths: list[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-PYTEST_CONFIGURATION = ("pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
-"""Files that make a folder pytest's root."""
-
-
-def _root(path: Path) -> Path:
-    """Return the folder that paths in a case file are relative to: where pytest would be started."""
-    path = path.resolve()
-    marked = (folder for folder in path.parents if any((folder / name).is_file() for name in PYTEST_CONFIGURATION))
-    here = Path.cwd().resolve()
-    return next(marked, here if path.is_relative_to(here) else path.parent)
-
-
 def _plan(options: argparse.Namespace) -> int:
     import pytest  # noqa: PLC0415 - only this verb runs it
 
@@ -185,7 +176,8 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _verdict(options: argparse.Namespace) -> int:
-    from harness.record_file import read_record  # noqa: PLC0415 - lazy like everything below
+    from harness.record import results  # noqa: PLC0415 - lazy like everything below
+    from harness.record_file import read_record  # noqa: PLC0415
     from harness.writers.words import plain_words  # noqa: PLC0415
 
     record = read_record(options.run)
@@ -196,32 +188,35 @@ def _verdict(options: argparse.Namespace) -> int:
         return result.code
     if missing := gate.gaps(record):
         _say(f"The record is NOT whole: {line('; '.join(missing))}. {words}")
-        return gate.BROKEN if record.items else gate.NOTHING
-    _say(f"The record is whole: {len(record.items)} of {len(record.selected)} selected. {words}")
+        return gate.BROKEN if results(record) else gate.NOTHING
+    _say(f"The record is whole: {len(results(record))} of {len(record.selected)} selected. {words}")
     return gate.PASS
 
 
 def _show(options: argparse.Namespace) -> int:
+    from harness.record import ItemRecord, results  # noqa: PLC0415
     from harness.record_file import read_record  # noqa: PLC0415
+    from harness.writers.certification import finding_page  # noqa: PLC0415
     from harness.writers.terminal import item_page, summary  # noqa: PLC0415
 
     record = read_record(options.run)
     if options.item is None:
         _say(summary(record))
         return gate.PASS
-    found = _matching(record.items, options.item)
-    _say("\n\n".join(item_page(item) for item in found[:MAX_PAGES]))
+    found = _matching(results(record), options.item)
+    pages = [item_page(one) if isinstance(one, ItemRecord) else finding_page(one) for one in found[:MAX_PAGES]]
+    _say("\n\n".join(pages))
     if len(found) > MAX_PAGES:
         _say(f"\nand {len(found) - MAX_PAGES} more items match {line(options.item)}; name more of the id")
     return gate.PASS
 
 
-def _matching(items: Sequence[ItemRecord], part: str) -> list[ItemRecord]:
+def _matching(items: Sequence[ItemRecord | Finding], part: str) -> list[ItemRecord | Finding]:
     import difflib  # noqa: PLC0415
 
     found = [item for item in items if part in item.node_id]
     if not found:
-        names = {f"{item.suite}::{item.case}": item for item in items}
+        names = ["::".join(item.node_id.split("::")[1:]).partition("[")[0] for item in items]
         near = difflib.get_close_matches(part, names, n=1, cutoff=0.3)
         hint = f"did you mean {near[0]}?" if near else "show without ITEM lists them"
         msg = f"no item's node id holds {part!r}; expected a part of one; {hint}"
@@ -278,6 +273,7 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "show": _show,
     "report": _report,
     "store": _store,
+    "certify": certify.run,
     "organisms": organisms.run,
 }
 

@@ -8,6 +8,9 @@
     5  nothing evaluated   no item, or none of critical or high severity
     6  waiver problem      a critical or high check is WAIVED, without a waiver that this version can verify
 
+A run that certifies suites on organisms is judged by its findings alike: 0 when every planned one is there and met, 1
+when a planted failure was missed or a control FAILed, 3 or 4 where a suite could not say.
+
 When several apply, the first of 2, 3, 1, 6, 4, 5 is given: what is broken cannot be called failed or passed.
 """
 
@@ -16,10 +19,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.record import disorder
+from harness.record import disorder, results
 from harness.verdict import Verdict
 
 if TYPE_CHECKING:
+    from harness.certify.findings import Finding
     from harness.record import ItemRecord, RunRecord
 
 PASS, FAIL, USAGE, BROKEN, INCONCLUSIVE, NOTHING, WAIVER = range(7)
@@ -64,10 +68,11 @@ def gaps(record: RunRecord) -> tuple[str, ...]:
     """Return what keeps `record` from being the whole of what was selected, whatever the verdicts say."""
     if found := disorder(record):
         return found
-    if not record.items:
+    done = results(record)
+    if not done:
         return ("nothing was evaluated",)
-    if all(item.verdict is Verdict.INVALID for item in record.items):
-        return (f"none of {len(record.items)} checks could be measured, {record.items[0].cause}",)
+    if all(one.verdict is Verdict.INVALID for one in done):
+        return (f"none of {len(done)} checks could be measured, {done[0].cause}",)
     return ()
 
 
@@ -83,13 +88,34 @@ def _broken(record: RunRecord) -> list[tuple[int, str, str]]:
         for item in record.items
         if item.verdict is Verdict.INVALID
     ]
+    found += [
+        (BROKEN, "INVALID", f"{finding.node_id} could not be measured")
+        for finding in record.certification or ()
+        if not finding.met and finding.verdict is Verdict.INVALID
+    ]
     if record.partial:
         left_out = len(set(record.planned) - set(record.selected))
         found.append((BROKEN, "PARTIAL", f"{left_out} of {len(record.planned)} planned checks were not selected"))
     return found
 
 
+def _unmet(findings: tuple[Finding, ...]) -> list[tuple[int, str, str]]:
+    """Return what shuts the gate on a certification."""
+    found = []
+    for finding in findings:
+        if finding.met or finding.verdict is Verdict.INVALID:
+            continue
+        said = f"{finding.node_id} is {finding.verdict} (expected {finding.expected})"
+        code = INCONCLUSIVE if finding.verdict is Verdict.INCONCLUSIVE else FAIL
+        found.append((code, WORDS[code], said))
+    if not any(finding.expected for finding in findings):
+        found.append((NOTHING, WORDS[NOTHING], "nothing was certified"))
+    return found
+
+
 def _shut(record: RunRecord) -> list[tuple[int, str, str]]:
+    if record.certification is not None:
+        return _unmet(record.certification)
     found = []
     for item in record.items:
         match item.verdict:

@@ -1,4 +1,4 @@
-"""YAML files as pytest files, suites as collectors, cases as items."""
+"""YAML files as pytest files, suites as collectors, cases as items; without a model, organisms as items."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.certification import Certification, CertifyTicket
+from harness.certify import expect
 from harness.errors import CaseFileError
 from harness.loader import load_suite
+from harness.organisms import spec as specs
 from harness.session import Run, RunOptions, Ticket
 from harness.verdict import Verdict
-from harness.writers.junit import junit_properties
+from harness.writers.junit import finding_properties, junit_properties
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,13 +22,20 @@ if TYPE_CHECKING:
     from _pytest._code.code import ExceptionInfo, TerminalRepr
 
     from harness.case import Case, Suite
+    from harness.certify.expect import Expectation, Scope  # noqa: F401 - Scope stands in a key's type, as text
+    from harness.certify.findings import Finding
     from harness.record import ItemRecord
 
 SUFFIX = ".eval.yaml"
 NO_MODEL = "no-model"
-"""Stands for the model in node ids under --collect-only without --model."""
+"""Stands for the model in node ids where there is none and the suite names no organism either."""
 OPTIONS = pytest.StashKey[RunOptions]()
 RUN = pytest.StashKey[Run]()
+SCOPE = pytest.StashKey["Scope | None"]()
+"""How much of the zoo suites are certified on; None where a model was named."""
+CERTIFICATION = pytest.StashKey[Certification]()
+SUITES = pytest.StashKey["dict[str, EvalSuite]"]()
+"""Every suite that was collected, by node id; one may have no item at all."""
 
 
 class CouldNotMeasure(Exception):
@@ -42,14 +52,12 @@ class EvalFile(pytest.File):
     def collect(self) -> Iterator[EvalSuite]:
         """Load the file; a file with problems is a collection error that names all of them."""
         root = self.config.rootpath
-        suite = load_suite(self.path, root)
+        suite = load_suite(self.path, root, specs.names())
         yield EvalSuite.from_parent(self, name=suite.id, suite=suite)
 
     def repr_failure(self, excinfo: ExceptionInfo[BaseException]) -> str | TerminalRepr:  # type: ignore[override]
         """Show the problems alone, without a traceback through the loader."""
-        if isinstance(excinfo.value, CaseFileError):
-            return str(excinfo.value)
-        return super().repr_failure(excinfo)
+        return _problems(excinfo) or super().repr_failure(excinfo)
 
 
 class EvalSuite(pytest.Collector):
@@ -60,14 +68,38 @@ class EvalSuite(pytest.Collector):
         super().__init__(**kwargs)
         self.suite = suite
 
-    def collect(self) -> Iterator[EvalItem]:
-        """One item per case and model, in the order of file and command line."""
+    def collect(self) -> Iterator[EvalItem | CertifyItem]:
+        """One item per case and model, in the order of file and command line; without a model, one per organism."""
+        models, expectations = self.config.stash[OPTIONS].models, self.expectations()
+        self.config.stash[SUITES][self.nodeid] = self
         for case in self.suite.cases:
-            for spec in self.config.stash[OPTIONS].models or (NO_MODEL,):
+            for spec in models or (() if expectations else (NO_MODEL,)):
                 name = f"{case.id}[{spec}]"
                 # Said whole: made from parent and name, the bracket would count as name, and --lf would not find it.
                 nodeid = f"{self.nodeid}::{name}"
                 yield EvalItem.from_parent(self, name=name, nodeid=nodeid, suite=self.suite, case=case, spec=spec)
+        chosen = self.config.getoption("tells_organisms")
+        for wanted in expectations:
+            if not chosen or wanted.organism in chosen:
+                nodeid = f"{self.nodeid}::{wanted.name}"
+                yield CertifyItem.from_parent(
+                    self, name=wanted.name, nodeid=nodeid, suite=self.suite, expectation=wanted
+                )
+
+    def expectations(self) -> tuple[Expectation, ...]:
+        """Return every model that the suite is certified on in this run, chosen or not; none where a model was named.
+
+        Raises:
+            CaseFileError: the recipe of an organism is not valid.
+        """
+        scope = self.config.stash[SCOPE]
+        if scope is None:
+            return ()
+        return (*expect.planned(self.suite.catches, scope), *expect.crossed(self.suite.catches, scope))
+
+    def repr_failure(self, excinfo: ExceptionInfo[BaseException]) -> str | TerminalRepr:  # type: ignore[override]
+        """Show what is wrong with a recipe, without a traceback."""
+        return _problems(excinfo) or super().repr_failure(excinfo)
 
 
 class EvalItem(pytest.Item):
@@ -107,6 +139,44 @@ class EvalItem(pytest.Item):
     def reportinfo(self) -> tuple[Path, int, str]:
         """Point at the line of the case in the YAML file."""
         return self.path, self.ticket.case.line - 1, f"{self.suite.id}::{self.name}"
+
+
+class CertifyItem(pytest.Item):
+    """One suite on one organism: it is met when the suite says what it has to say there."""
+
+    def __init__(self, *, suite: Suite, expectation: Expectation, **kwargs: Any) -> None:
+        """Mark the item by failure mode and severity."""
+        super().__init__(**kwargs)
+        self.ticket = CertifyTicket(node_id=self.nodeid, suite=suite, expectation=expectation)
+        for mark in (suite.failure_mode, suite.severity, "certification"):
+            self.add_marker(mark)
+        self.finding: Finding | None = None
+
+    def setup(self) -> None:
+        """Fetch the finding; a suite that could not say anything is an error of setup."""
+        run = self.config.stash[CERTIFICATION]
+        run.settle([self.ticket])
+        self.finding = run.finding(self.ticket)
+        self.user_properties.extend(finding_properties(self.finding))
+        if not self.finding.met and self.finding.verdict is Verdict.INVALID:
+            raise CouldNotMeasure(self.finding.cause or "a case could not be measured")
+
+    def runtest(self) -> None:
+        """Fail unless the finding is the expected one."""
+        if self.finding is None:
+            msg = "the item reached its call without a finding"
+            raise CouldNotMeasure(msg)
+        if not self.finding.met:
+            msg = f"{self.finding.verdict}, expected {self.finding.expected}"
+            raise CheckFailed(msg)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Point at the case file."""
+        return self.path, 0, f"{self.ticket.suite.id}::{self.name}"
+
+
+def _problems(excinfo: ExceptionInfo[BaseException]) -> str:
+    return str(excinfo.value) if isinstance(excinfo.value, CaseFileError) else ""
 
 
 def is_eval_file(path: Path) -> bool:

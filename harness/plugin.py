@@ -1,4 +1,4 @@
-"""pytest hooks, nothing else: `pytest evals --model SPEC --report DIR`.
+"""pytest hooks, nothing else: `pytest evals --model SPEC --report DIR`; without --model the suites are certified.
 
 Importing this module loads neither torch, transformers, scipy, statsmodels nor matplotlib; a test says so.
 
@@ -17,12 +17,27 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.case import FAILURE_MODES, SEVERITIES
+from harness.certification import Certification
+from harness.certify.expect import Scope
 from harness.engines import open_spec
 from harness.engines.base import EngineOptions
 from harness.errors import SpecError
 from harness.escape import line
-from harness.items import NO_MODEL, OPTIONS, RUN, EvalFile, EvalItem, is_eval_file
+from harness.items import (
+    CERTIFICATION,
+    NO_MODEL,
+    OPTIONS,
+    RUN,
+    SCOPE,
+    SUITES,
+    CertifyItem,
+    EvalFile,
+    EvalItem,
+    is_eval_file,
+)
+from harness.organisms.recipe import BASES
 from harness.organisms.spec import FORM
+from harness.organisms.spec import names as organism_names
 from harness.progress import Bar
 from harness.reporting import Reporting, clear
 from harness.session import Run, RunOptions
@@ -35,10 +50,12 @@ MARKS = {
     **dict.fromkeys(FAILURE_MODES, "failure mode of an eval"),
     **dict.fromkeys(SEVERITIES, "severity of an eval"),
     **{kind: f"an eval that rests on {kind}" for kind in ("behaviour", "logits", "activations")},
+    "certification": "a suite on a model with a known planted failure, or without it",
 }
 NAME_A_MODEL = (
     "evals were collected and no model was named; name one with --model SPEC: "
-    f"a folder, a hub id in the local cache, smollm2, {FORM}, or scripted:FILE"
+    f"a folder, a hub id in the local cache, smollm2, {FORM}, or scripted:FILE; "
+    "without a model suites are certified on the organisms that they name in `catches`, and none of these names one"
 )
 REPORTING = pytest.StashKey[Reporting]()
 LETTERS = {
@@ -76,6 +93,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--tells-profile", dest="tells_profile", choices=("default", "full"), default="default",
         help="default: a balanced design; full: every item with every cue form and phrasing")  # fmt: skip
     add("--tells-seed", metavar="N", dest="tells_seed", type=int, default=0, help="seed of the run (default 0)")
+    add("--tells-certify", dest="tells_certify", choices=("default", "full"), default="default",
+        help="without --model: the first seed of the tiny base; full: every seed and base, and every suite on every "
+        "organism")  # fmt: skip
+    add("--tells-organism", action="append", default=[], metavar="NAME", dest="tells_organisms",
+        help="without --model: only this organism; repeatable")  # fmt: skip
+    add("--tells-base", dest="tells_base", choices=BASES, help="without --model: organisms on this base")
+    add("--tells-seeds", metavar="K", dest="tells_seeds", type=int, help="without --model: the first K seeds")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -94,6 +118,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, what in MARKS.items():
         config.addinivalue_line("markers", f"{name}: {what}")
     options = config.stash[OPTIONS] = _options(config)
+    config.stash[SCOPE] = _scope(config, options)
+    config.stash[SUITES] = {}
     report = config.getoption("tells_report")
     folder = Path(report) if report and not hasattr(config, "workerinput") else None
     # Without pytest's JUnit plugin there is no such option, and no file.
@@ -131,6 +157,35 @@ def _options(config: pytest.Config) -> RunOptions:
         store=None if store == "none" else Path(store or config.rootpath / ".tells" / "store.sqlite").absolute(),
         **given,
     )
+
+
+def _scope(config: pytest.Config, options: RunOptions) -> Scope | None:
+    """Return what is certified; None where a model was named."""
+    chosen, base, seeds = (config.getoption(f"tells_{name}") for name in ("organisms", "base", "seeds"))
+    full = config.getoption("tells_certify") == "full"
+    if options.models:
+        if chosen or base or seeds is not None or full:
+            _usage(
+                "--tells-certify, --tells-organism, --tells-base, --tells-seeds: for runs without --model; leave out"
+            )
+        return None
+    if options.twin:
+        _usage("--twin without --model: a suite is certified on what a release run has; name a model, or leave it out")
+    if config.getoption("tells_plan"):
+        _usage("--plan without --model: there is no plan of a certification yet; name a model with --model SPEC")
+    if full and (base or seeds is not None):
+        _usage("--tells-certify full is every base and seed; leave out --tells-base and --tells-seeds")
+    if seeds is not None and seeds < 1:
+        _usage(f"--tells-seeds {seeds}: expected one at least")
+    if unknown := [name for name in chosen if name not in organism_names()]:
+        _usage(f"--tells-organism {line(unknown[0])}: there is none; there are: {', '.join(organism_names())}")
+    if full:
+        return Scope.everything()
+    return Scope(bases=(base,) if base else Scope().bases, seeds=Scope().seeds if seeds is None else seeds)
+
+
+def _usage(message: str) -> None:
+    raise pytest.UsageError(message)
 
 
 def _spec(config: pytest.Config, spec: str) -> str:
@@ -173,17 +228,22 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> EvalFile |
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Note everything that was collected, before anything is deselected."""
-    found = [item for item in items if isinstance(item, EvalItem)]
-    if not found:
+    suites = list(config.stash[SUITES].values())
+    if not suites:
         return
-    if not config.stash[OPTIONS].models and not config.option.collectonly and not hasattr(config, "workerinput"):
-        raise pytest.UsageError(NAME_A_MODEL)
-    config.stash[REPORTING].plan(found)
+    asked = config.stash[OPTIONS].models or any(isinstance(item, CertifyItem) for item in items)
+    if asked:
+        # Suites that no organism certifies are told of at the end; their cases have no model here.
+        items[:] = [item for item in items if not (isinstance(item, EvalItem) and item.ticket.spec == NO_MODEL)]
+    elif not config.option.collectonly and not hasattr(config, "workerinput"):
+        chosen = config.getoption("tells_organisms")
+        raise pytest.UsageError(f"--tells-organism {chosen[0]}: no suite here names it" if chosen else NAME_A_MODEL)
+    config.stash[REPORTING].plan(suites)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note what is left to run."""
-    session.config.stash[REPORTING].select([item for item in session.items if isinstance(item, EvalItem)])
+    session.config.stash[REPORTING].select([item for item in session.items if isinstance(item, EvalItem | CertifyItem)])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -191,8 +251,13 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Under --plan show the plan and run nothing; else answer all requests before the first item runs."""
     config = session.config
     items = [item for item in session.items if isinstance(item, EvalItem)]
+    certified = [item for item in session.items if isinstance(item, CertifyItem)]
     broken = session.testsfailed and not config.option.continue_on_collection_errors
-    if config.option.collectonly or broken or not items or NO_MODEL in {item.ticket.spec for item in items}:
+    if config.option.collectonly or broken or NO_MODEL in {item.ticket.spec for item in items}:
+        return None
+    if certified:
+        _certify(config, certified)
+    if not items:
         return None
     with _uncaptured(config):
         run = config.stash[RUN] = Run(config.stash[OPTIONS], Bar())
@@ -203,6 +268,17 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         if not config.getoption("maxfail"):
             run.settle([item.ticket for item in items])
     return None
+
+
+def _certify(config: pytest.Config, items: list[CertifyItem]) -> None:
+    scope = config.stash[SCOPE]
+    if scope is None:  # no such item is collected then
+        return
+    run = config.stash[CERTIFICATION] = Certification(config.stash[OPTIONS], scope, Bar())
+    config.stash[REPORTING].run = run
+    if not config.getoption("maxfail"):
+        with _uncaptured(config):
+            run.settle([item.ticket for item in items])
 
 
 @contextlib.contextmanager
@@ -216,6 +292,9 @@ def _uncaptured(config: pytest.Config) -> Generator[None]:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """With -x or --maxfail settle a whole suite at its first item: batched, and a failure stops the spending."""
+    if isinstance(item, CertifyItem) and item.config.getoption("maxfail"):
+        with _uncaptured(item.config):
+            item.config.stash[CERTIFICATION].settle([item.ticket])
     if isinstance(item, EvalItem) and item.config.getoption("maxfail"):
         with _uncaptured(item.config):
             mates = [mate for mate in item.session.items if isinstance(mate, EvalItem) and mate.suite is item.suite]
@@ -228,12 +307,17 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if isinstance(item, EvalItem):
         item.config.stash[REPORTING].decorate(item, report)
+    elif isinstance(item, CertifyItem):
+        item.config.stash[REPORTING].decorate_finding(item, report)
     return report
 
 
 def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
     """Show letter and word of the verdict; the category stays pytest's own, or sections of its output would vanish."""
     record = getattr(report, "tells_record", None)
+    finding = getattr(report, "tells_finding", None)
+    if finding is not None and report.when != "teardown":
+        return _finding_status(report, finding)
     if record is None or report.when == "teardown":
         return None
     verdict = Verdict(record["verdict"])
@@ -243,6 +327,15 @@ def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
     if report.when != "call":
         return None
     return ("xfailed" if report.skipped else "passed"), LETTERS[verdict], verdict.value
+
+
+def _finding_status(report: Any, finding: dict[str, Any]) -> tuple[str, str, str] | None:
+    verdict, expected = Verdict(finding["verdict"]), finding["expected"]
+    word = f"{verdict.value} as expected" if finding["met"] and expected else verdict.value
+    if report.failed:
+        category = "error" if report.when == "setup" else "failed"
+        return category, LETTERS[verdict], f"{word}, expected {expected}" if expected else word
+    return ("passed", ".", word) if report.when == "call" else None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

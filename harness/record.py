@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from harness import canonical
 from harness.case import Hazard, Severity  # noqa: TC001 - `_build` reads the hints at run time
+from harness.certify.findings import CertificateState, Finding, contradictions
 from harness.errors import RecordError, TellsError
 from harness.exchange import Exchange, redacted, withhold, withhold_foreign
 from harness.verdict import Bound, Measurement, Verdict
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 SCHEMA = "tells-run/1"
 MAX_EXCHANGES = 6
+LATER = frozenset({"certification", "certificate"})
+"""Fields that records of this version got later: left out where they say nothing, so that older seals still hold."""
 REWRITE = "run the evals again with --report, and read the file that they write"
 
 T = TypeVar("T")
@@ -133,6 +136,8 @@ class SuiteRecord:
     limits: str
     hazard: Hazard
     cases: tuple[CaseRecord, ...]
+    certificate: CertificateState | None = None
+    """None where nobody looked: in a certification, and in records from before there were certificates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +204,8 @@ class RunRecord:
     completed: bool
     """The run came to its end; False after an interruption."""
     exit_reason: str
+    certification: tuple[Finding, ...] | None = None
+    """Of a run on organisms one finding per selected node id, and `items` is empty; None of a run on a model."""
     digest: str = ""
     """Tagged SHA-256 over the canonical JSON of everything else; empty until sealed."""
 
@@ -242,6 +249,21 @@ def suite_from_json(data: Mapping[str, Any]) -> SuiteRecord:
     return _read(SuiteRecord, data)
 
 
+def finding_to_json(finding: Finding) -> dict[str, Any]:
+    """Return one finding as plain JSON data, `finding_from_json` reads it back."""
+    return typing.cast("dict[str, Any]", _plain(finding))
+
+
+def finding_from_json(data: Mapping[str, Any]) -> Finding:
+    """Return the finding that `finding_to_json` wrote; raises `RecordError` as `from_json` does."""
+    return _read(Finding, data)
+
+
+def results(record: RunRecord) -> tuple[ItemRecord | Finding, ...]:
+    """Return what the run found, of whichever kind it is."""
+    return (*record.items, *(record.certification or ()))
+
+
 def sealed(record: RunRecord) -> RunRecord:
     """Return `record` as it will be read back, with its digest.
 
@@ -272,7 +294,7 @@ def disorder(record: RunRecord) -> tuple[str, ...]:
         found.append(f"the run did not come to its end ({record.exit_reason or 'no reason given'})")
     for name, ids in (("planned", record.planned), ("selected", record.selected)):
         found += [f"{node_id} is {name} twice" for node_id, count in Counter(ids).items() if count > 1]
-    present, selected = Counter(item.node_id for item in record.items), set(record.selected)
+    present, selected = Counter(one.node_id for one in results(record)), set(record.selected)
     found += [f"{node_id} has {count} results" for node_id, count in present.items() if count > 1]
     found += [f"{node_id} was selected and has no result" for node_id in record.selected if node_id not in present]
     found += [f"{node_id} has a result and was not selected" for node_id in present if node_id not in selected]
@@ -282,6 +304,16 @@ def disorder(record: RunRecord) -> tuple[str, ...]:
     suites = {suite.id: suite for suite in record.suites}
     for item in record.items:
         found += [f"{item.node_id}: {what}" for what in _contradictions(item, suites.get(item.suite))]
+    if record.items and record.certification is not None:
+        found.append("it is of a model and of a certification at once")
+    for finding in record.certification or ():
+        suite = suites.get(finding.suite)
+        odd = (
+            ["its suite is not in the record"]
+            if suite is None
+            else contradictions(finding, [c.id for c in suite.cases])
+        )
+        found += [f"{finding.node_id}: {what}" for what in odd]
     return tuple(found)
 
 
@@ -300,7 +332,8 @@ def _contradictions(item: ItemRecord, suite: SuiteRecord | None) -> Iterable[str
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
-        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        given = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+        return {name: _plain(inner) for name, inner in given.items() if name not in LATER or inner is not None}
     if isinstance(value, Mapping):
         return {str(name): _plain(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness import record
+from harness.certify import certificate
 from harness.errors import TellsError
 from harness.escape import line
 from harness.session import now, versions
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from harness.case import Suite
-    from harness.items import EvalItem
+    from harness.certification import Certification
+    from harness.certify.findings import CertificateState, Finding
+    from harness.items import CertifyItem, EvalItem, EvalSuite
     from harness.session import Run, RunOptions, Ticket
 
 STALE = ("run.json", "report.html", "report.md", "junit.xml", "results.sarif")
@@ -45,11 +48,12 @@ class Reporting:
         self.options = options
         self.folder = folder
         self.worker = hasattr(config, "workerinput")
-        self.run: Run | None = None
+        self.run: Run | Certification | None = None
         self.planned: list[str] = []
         self.selected: list[str] = []
         self.suites: dict[str, record.SuiteRecord] = {}
         self.records: dict[str, record.ItemRecord] = {}
+        self.findings: dict[str, Finding] = {}
         self.uncollected: dict[str, None] = {}
         """Node ids of case files and folders that could not be collected."""
         self.disturbed: dict[str, None] = {}
@@ -70,24 +74,29 @@ class Reporting:
         if report.failed and not report.nodeid.endswith(".py"):
             self.uncollected[report.nodeid] = None
 
-    def plan(self, items: Sequence[EvalItem]) -> None:
+    def plan(self, collected: Sequence[EvalSuite]) -> None:
         """Note everything that the collected files hold, whether an argument, -k or -m left it out.
 
         Raises:
             pytest.UsageError: two files carry the same suite id.
         """
-        files = {item.suite.path: item for item in items}
-        for item in files.values():
-            known = self.suites.get(item.suite.id)
+        for node in collected:
+            suite, known = node.suite, self.suites.get(node.suite.id)
             if known is not None:
-                msg = f"{item.suite.path}: suite id {item.suite.id!r} is taken by {known.path}; rename one of them"
+                msg = f"{suite.path}: suite id {suite.id!r} is taken by {known.path}; rename one of them"
                 raise pytest.UsageError(msg)
-            self.suites[item.suite.id] = _suite_record(item.suite)
-            parent = item.parent.nodeid if item.parent else ""
+            self.suites[suite.id] = _suite_record(suite, self._certificate(node))
             self.planned += [
-                f"{parent}::{case.id}[{spec}]" for case in item.suite.cases for spec in self.options.models
+                f"{node.nodeid}::{case.id}[{spec}]" for case in suite.cases for spec in self.options.models
             ]
-        self.planned += self._left_out({item.path for item in files.values()})
+            self.planned += [f"{node.nodeid}::{wanted.name}" for wanted in node.expectations()]
+        self.planned += self._left_out({node.path for node in collected})
+
+    def _certificate(self, node: EvalSuite) -> CertificateState | None:
+        """Look up what a suite is certified for; only a run on a model asks."""
+        if not self.options.models or self.config.option.collectonly or self.config.getoption("tells_plan"):
+            return None
+        return certificate.state_of(node.path, node.suite, profile=self.options.profile)
 
     def _left_out(self, collected: set[Path]) -> list[str]:
         """Return the case files under `evals/` that the arguments did not reach, whatever pytest takes for its root."""
@@ -99,7 +108,7 @@ class Reporting:
             Path(os.path.relpath(path, root)).as_posix() for real, path in there.items() if real not in reached
         )
 
-    def select(self, items: Sequence[EvalItem]) -> None:
+    def select(self, items: Sequence[EvalItem | CertifyItem]) -> None:
         """Note what is left after deselection."""
         self.selected = [item.nodeid for item in items]
 
@@ -135,8 +144,21 @@ class Reporting:
 
             report.longrepr = item_page(outcome)
 
+    def decorate_finding(self, item: CertifyItem, report: pytest.TestReport) -> None:
+        """Put page and finding of `item` on its report."""
+        if item.finding is None or report.when == "teardown" or (report.when == "setup" and report.passed):
+            return
+        report.tells_finding = record.finding_to_json(item.finding)  # type: ignore[attr-defined]
+        if report.failed:
+            from harness.writers.certification import finding_page  # noqa: PLC0415 - only failures need it
+
+            report.longrepr = finding_page(item.finding)
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect the record of an item; runs in the controller under xdist."""
+        if (found := getattr(report, "tells_finding", None)) is not None:
+            self._take_finding(report, record.finding_from_json(found))
+            return
         data = getattr(report, "tells_record", None)
         if data is not None:
             item = record.item_from_json(data)
@@ -145,6 +167,14 @@ class Reporting:
             if known is None or worst([known.verdict, item.verdict]) is item.verdict:
                 self.records[item.node_id] = item
         if report.failed and (data is None or Verdict(data["verdict"]) is Verdict.PASS):
+            self.disturbed[report.nodeid] = None
+
+    def _take_finding(self, report: pytest.TestReport, finding: Finding) -> None:
+        known = self.findings.get(finding.node_id)
+        # Run again, or by each of several workers: what was not met stands.
+        if known is None or known.met:
+            self.findings[finding.node_id] = finding
+        if report.failed and finding.met:
             self.disturbed[report.nodeid] = None
 
     @pytest.hookimpl(optionalhook=True)
@@ -200,13 +230,13 @@ class Reporting:
 
     def _own_status(self, run: record.RunRecord) -> int:
         """Return the exit code that the record itself demands of a session that pytest would end with 0."""
-        if not run.items:
+        if not record.results(run):
             return int(pytest.ExitCode.NO_TESTS_COLLECTED)
-        green = all(item.verdict.green for item in run.items)
+        green = all(item.verdict.green for item in run.items) and all(one.met for one in run.certification or ())
         return int(pytest.ExitCode.OK if green and not record.disorder(run) else pytest.ExitCode.TESTS_FAILED)
 
     def _record(self, exitstatus: int) -> record.RunRecord:
-        missing = [name for name in self.selected if name not in self.records]
+        missing = [name for name in self.selected if name not in self.records and name not in self.findings]
         disturbed = [name for name in self.selected if name in self.disturbed]
         ended = exitstatus in ENDED and not missing and not disturbed
         reason = f"pytest ended with exit code {exitstatus}"
@@ -216,12 +246,15 @@ class Reporting:
             reason += f"; pytest reports errors that no verdict explains for {len(disturbed)} checks"
         planned = tuple(dict.fromkeys([*self.planned, *self.uncollected])) if self.uncollected else tuple(self.planned)
         models = self.facts.get("models", {})
+        certifying = not self.options.models
         return record.RunRecord(
             run_id=self.options.run_id,
             started=self.started,
             finished=now(),
             command=shlex.join(["pytest", *map(str, self.config.invocation_params.args)]),
-            models=tuple(_model(spec, models.get(spec)) for spec in self.options.models),
+            models=tuple(
+                _model(spec, models.get(spec)) for spec in (sorted(models) if certifying else self.options.models)
+            ),
             twin=_model(self.options.twin, models.get(self.options.twin)) if self.options.twin else None,
             versions=versions(),
             seeds={"run": self.options.seed},
@@ -232,10 +265,16 @@ class Reporting:
             planned=planned,
             selected=tuple(self.selected),
             items=tuple(self.records[name] for name in self.selected if name in self.records),
+            certification=self._certification(),
             partial=set(self.selected) != set(planned),
             completed=ended,
             exit_reason=reason,
         )
+
+    def _certification(self) -> tuple[Finding, ...] | None:
+        if self.options.models:
+            return None
+        return tuple(self.findings[name] for name in self.selected if name in self.findings)
 
     def _store(self) -> str:
         """Return the store's path, relative to the root where it lies below: a report should not name a home."""
@@ -292,7 +331,7 @@ def _model(spec: str, facts: dict[str, Any] | None) -> record.ModelRecord:
     return record.ModelRecord(**facts["identity"], notes=tuple(facts["notes"]), tolerance=facts["tolerance"])
 
 
-def _suite_record(suite: Suite) -> record.SuiteRecord:
+def _suite_record(suite: Suite, known: CertificateState | None) -> record.SuiteRecord:
     return record.SuiteRecord(
         id=suite.id,
         path=suite.path,
@@ -308,4 +347,5 @@ def _suite_record(suite: Suite) -> record.SuiteRecord:
             record.CaseRecord(id=case.id, claim=case.claim or suite.claim, check=case.check.kind, line=case.line)
             for case in suite.cases
         ),
+        certificate=known,
     )

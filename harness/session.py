@@ -137,6 +137,17 @@ class Run:
         known = broker.store.fact(speed(identity)) if broker.store else None
         return float(known or TOKENS_PER_SECOND)
 
+    def unopened(self, spec: str) -> Failure | None:
+        """Open a model without its weights; return why that cannot be done, None when it can."""
+        try:
+            if spec not in self._unopened:
+                _ = self._broker(spec).engine.identity
+        except Exception as error:  # noqa: BLE001 - a model that cannot be opened is a failure of all its items
+            # Without its broker, or whoever asks for facts would try to open it again.
+            self._brokers.pop(spec, None)
+            self._unopened[spec] = failure_of(error, "model")
+        return self._unopened.get(spec)
+
     def facts(self) -> dict[str, Any]:
         """Return what the record needs to know of this process, as JSON data that crosses process borders."""
         models = {spec: {"error": f"{why.kind}: {why.detail}"} for spec, why in self._unopened.items()}

@@ -27,8 +27,8 @@ FLOORS = (
     ("engines.digests", "organisms", "engines", "store"),
     ("broker", "organisms.train"),
     ("stats", "estimates", "information", "measures", "checks"),
-    ("exchange", "record", "record_file", "gate", "writers"),
-    ("progress", "session", "items", "reporting", "plugin", "commands", "cli"),
+    ("exchange", "certify", "record", "record_file", "gate", "writers"),
+    ("progress", "session", "certification", "items", "reporting", "plugin", "commands", "cli"),
 )
 """Rooms by floor, the ground first. A room may use every floor below it, and the rooms before it on its own floor."""
 ORDER = {room: place for place, room in enumerate(room for floor in FLOORS for room in floor)}

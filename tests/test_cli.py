@@ -128,7 +128,7 @@ def test_a_crash_is_not_a_failed_model(monkeypatch: pytest.MonkeyPatch, tmp_path
 def fake_loader(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let files named `bad` have two problems and all others two cases."""
 
-    def load_suite(path: Path, _: Path) -> Any:
+    def load_suite(path: Path, *_: Any) -> Any:
         if path.name.startswith("bad"):
             raise CaseFileError((Problem(path.name, 9, 1, "later"), Problem(path.name, 2, 3, "\x1b[31mfirst; mend it")))
         return SimpleNamespace(cases=(1, 2))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.escape import clip, line, pieces
 from harness.gate import judge_run
+from harness.record import results
 from harness.record_file import write_atomic
-from harness.writers import words
+from harness.writers import certification, words
 from harness.writers.base import writer
 
 if TYPE_CHECKING:
@@ -73,6 +74,11 @@ def render(record: RunRecord) -> str:
         max_reasons=MAX_REASONS, max_scored=MAX_SCORED, max_tokens=MAX_TOKENS,
         max_cards=MAX_CARDS,
         suites={suite.id: suite for suite in record.suites},
+        certificates=[said for suite in record.suites if (said := certification.certified(suite))],
+        findings=certification.rows(record.certification or ()), finding_heads=certification.HEADERS,
+        statements=[] if record.certification is None
+        else [said for suite in record.suites for said in certification.statements(suite, record.certification)],
+        shown_verdict=words.shown_verdict, done=len(results(record)),
         not_selected=sorted(set(record.planned) - set(record.selected)),
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ from harness.escape import line
 from harness.writers import words
 
 if TYPE_CHECKING:
+    from harness.certify.findings import Finding
     from harness.record import ItemRecord
 
 
@@ -34,4 +35,21 @@ def junit_properties(item: ItemRecord) -> list[tuple[str, str]]:
         judged = item.measurements[0]
         properties |= {"value": repr(judged.value), "low": repr(judged.low), "high": repr(judged.high)}
         properties["unit"] = judged.unit
+    return [(f"tells.{name}", line(value, 1000)) for name, value in properties.items() if value]
+
+
+def finding_properties(finding: Finding) -> list[tuple[str, str]]:
+    """Return name and value pairs of one finding for `user_properties`."""
+    properties = {
+        "verdict": finding.verdict.value,
+        "expected": finding.expected,
+        "met": str(finding.met).lower(),
+        "suite": finding.suite,
+        "organism": finding.organism,
+        "arm": finding.arm,
+        "base": finding.base,
+        "seed": str(finding.seed),
+        "found_by": ", ".join(finding.found_by),
+        "cause": finding.cause,
+    }
     return [(f"tells.{name}", line(value, 1000)) for name, value in properties.items() if value]

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from harness.escape import fenced, line, markdown
 from harness.gate import judge_run
+from harness.record import results
 from harness.record_file import write_atomic
-from harness.writers import words
+from harness.writers import certification, words
 from harness.writers.base import writer
 
 if TYPE_CHECKING:
@@ -77,8 +78,11 @@ def render(record: RunRecord) -> str:
         reasons.append(f"- and {len(result.reasons) - MAX_REASONS} more reasons")
     page.add([*reasons, ""] if reasons else [])
     page.add(_ran(record))
+    if record.certification is not None:
+        _certification(page, record)
+        return "\n".join(page.lines) + "\n"
     for suite in _suites_worst_first(record):
-        _suite(page, suite, [item for item in record.items if item.suite == suite.id])
+        _suite(page, record, suite)
     wanting = [item for item in words.worst_first(record.items) if not item.verdict.green]
     if wanting:
         page.add(["## Examples", "", "The most telling exchanges of every check that did not pass.", ""])
@@ -91,9 +95,10 @@ def render(record: RunRecord) -> str:
 
 def _ran(record: RunRecord) -> list[str]:
     left_out = len(set(record.planned) - set(record.selected))
-    missing = len(set(record.selected) - {item.node_id for item in record.items})
+    done = results(record)
+    missing = len(set(record.selected) - {one.node_id for one in done})
     counts = record.counts
-    ran = f"{len(record.planned)} planned, {len(record.selected)} selected, {len(record.items)} with a result"
+    ran = f"{len(record.planned)} planned, {len(record.selected)} selected, {len(done)} with a result"
     asked = f"{counts.requests} needed, {counts.unique} different, {counts.from_store} answered from the store"
     lines = [
         "## What ran",
@@ -125,7 +130,18 @@ def _suites_worst_first(record: RunRecord) -> list[SuiteRecord]:
     return sorted(record.suites, key=lambda suite: (place.get(suite.id, len(order)), suite.id))
 
 
-def _suite(page: Page, suite: SuiteRecord, items: list[ItemRecord]) -> None:
+def _certification(page: Page, record: RunRecord) -> None:
+    findings = record.certification or ()
+    names = certification.HEADERS
+    page.add([f"| {' | '.join(names)} |", f"| {' | '.join(['---'] * len(names))} |"])
+    for row in certification.rows(findings):
+        page.add(["| " + " | ".join(markdown(cell, CELL) for cell in row) + " |"])
+    for suite in record.suites:
+        page.add(["", *(f"- {markdown(said.strip(), 2000)}" for said in certification.statements(suite, findings))])
+
+
+def _suite(page: Page, record: RunRecord, suite: SuiteRecord) -> None:
+    items = [item for item in record.items if item.suite == suite.id]
     head = [
         f"## Suite {markdown(suite.id, CELL)}",
         "",
@@ -137,19 +153,21 @@ def _suite(page: Page, suite: SuiteRecord, items: list[ItemRecord]) -> None:
         for item in items
         if item.screening
     )
+    if known := certification.certified(suite):
+        head += [markdown(known, PROSE), ""]
     for said in screenings:
         head += [said, ""]
     if not page.add([*head, *(HEADER if items else ["No check of this suite has a result."])]):
         return
     for item in words.worst_first(tuple(items)):
-        page.add([_row(item)])
+        page.add([_row(item, record)])
     page.add([""])
 
 
-def _row(item: ItemRecord) -> str:
+def _row(item: ItemRecord, record: RunRecord) -> str:
     cells = [
-        words.letter_word(item.verdict), item.case, item.model, item.severity, words.judged(item), words.bounded(item),
-        words.evidence(item), item.reference, words.public_cause(item),
+        words.shown_verdict(item, record), item.case, item.model, item.severity, words.judged(item),
+        words.bounded(item), words.evidence(item), item.reference, words.public_cause(item),
     ]  # fmt: skip
     return "| " + " | ".join(markdown(cell, CELL) for cell in cells) + " |"
 

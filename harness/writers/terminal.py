@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from harness.escape import clip, line, terminal_lines
 from harness.gate import judge_run
-from harness.writers import words
+from harness.writers import certification, words
 
 if TYPE_CHECKING:
     from harness.exchange import Exchange, ScoredText
@@ -23,10 +23,13 @@ def summary(record: RunRecord) -> str:
     """Return one line per item, worst first, the causes, what screening left out, and the verdict in plain words."""
     import tabulate  # noqa: PLC0415 - only runs that end with items need it
 
+    if record.certification is not None:
+        result = judge_run(record)
+        return f"{certification.report(record)}\n\n{result.word}: {words.plain_words(record, result)}"
     items = words.worst_first(record.items)
     rows = [
         (
-            words.letter_word(item.verdict), line(item.suite, 60), line(item.case, 60), line(item.model, 60),
+            words.shown_verdict(item, record), line(item.suite, 60), line(item.case, 60), line(item.model, 60),
             words.judged(item), words.bounded(item), words.evidence(item),
         )
         for item in items
@@ -42,9 +45,10 @@ def summary(record: RunRecord) -> str:
         for item in items
         if item.screening and len(item.screening.kept) < len(item.screening.candidates)
     )
+    certificates = [said for suite in record.suites if (said := certification.certified(suite))]
     result = judge_run(record)
     verdict = f"{result.word}: {words.plain_words(record, result)}"
-    parts = [table if rows else "", "\n".join(causes), "\n".join(screenings), verdict]
+    parts = [table if rows else "", "\n".join(causes), "\n".join(screenings), "\n".join(certificates), verdict]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -1,0 +1,122 @@
+"""Which models a suite is certified on, and what must come of each."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.certify.findings import FAIL, PASS, UNEXPECTING
+from harness.errors import UsageError
+from harness.organisms import spec as specs
+from harness.organisms.recipe import ARMS, BASES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from harness.certify.findings import Expected
+
+NEEDED_ARMS = ("planted", "twin")
+"""Planned whatever the recipe says: a suite without a control has no specificity, and a missing arm must show."""
+FIRST_SEED = 1
+"""Stands for the first seed of a plan that is not there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """How much of the zoo is asked."""
+
+    bases: tuple[str, ...] = BASES[:1]
+    seeds: int | None = 1
+    """The first so many seeds of a recipe's plan; None for all of them."""
+    full: bool = False
+    """Every base that a recipe has, every seed, and the cross matrix."""
+
+    @classmethod
+    def everything(cls) -> Scope:
+        """Return the scope of `--full`."""
+        return cls(bases=BASES, seeds=None, full=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """One model that a suite is run on."""
+
+    organism: str
+    arm: str
+    base: str
+    seed: int
+    expected: Expected
+
+    @property
+    def spec(self) -> str:
+        """Name of the model, as `--model` takes it."""
+        return str(specs.OrganismSpec(name=self.organism, arm=self.arm, base=self.base, seed=self.seed))
+
+    @property
+    def name(self) -> str:
+        """Last part of the node id."""
+        return f"{'certify' if self.expected else 'cross'}[{self.spec}]"
+
+
+def unknown(catches: Iterable[str]) -> dict[str, str]:
+    """Return, for each name that is no organism, a hint at what was meant."""
+    known = specs.names()
+    hints = {}
+    for name in catches:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hints[name] = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or 'none'}"
+    return hints
+
+
+def planned(catches: Iterable[str], scope: Scope) -> tuple[Expectation, ...]:
+    """Return what must come of which model: planted must FAIL; twin, decoy and weak must PASS.
+
+    An arm or a base that the recipe does not know is planned all the same where it is needed: it cannot be opened then,
+    which makes it INVALID and visible.
+
+    Raises:
+        UsageError: a name is no organism.
+        CaseFileError: a recipe is not valid.
+    """
+    return tuple(one for name in catches for one in _of_one(name, scope))
+
+
+def crossed(catches: Iterable[str], scope: Scope) -> tuple[Expectation, ...]:
+    """Return the planted models that the suite does not claim to catch, of which nothing is expected: first seeds.
+
+    Raises:
+        CaseFileError: a recipe is not valid.
+    """
+    from harness.organisms import zoo  # noqa: PLC0415 - only certification reads recipes
+
+    if not scope.full:
+        return ()
+    claimed = set(catches)
+    return tuple(
+        Expectation(organism=name, arm="planted", base=base, seed=zoo.recipe(name).plans[base].seeds[0],
+                    expected=UNEXPECTING)
+        for name in specs.names()
+        if name not in claimed
+        for base in scope.bases
+        if base in zoo.recipe(name).plans
+    )  # fmt: skip
+
+
+def _of_one(name: str, scope: Scope) -> Iterator[Expectation]:
+    from harness.organisms import zoo  # noqa: PLC0415 - as above
+
+    if hint := unknown([name]):
+        msg = f"catches: there is no organism {name!r}; {hint[name]}"
+        raise UsageError(msg)
+    recipe = zoo.recipe(name)
+    for base in scope.bases:
+        plan = recipe.plans.get(base)
+        if plan is None and scope.full and recipe.plans:
+            continue
+        arms = {*NEEDED_ARMS, *(plan.arms if plan else ())}
+        for seed in plan.seeds[: scope.seeds] if plan else (FIRST_SEED,):
+            for arm in (arm for arm in ARMS if arm in arms):
+                expected: Expected = FAIL if arm == "planted" else PASS
+                yield Expectation(organism=name, arm=arm, base=base, seed=seed, expected=expected)
