@@ -37,6 +37,8 @@ CURVED = math.log(10.0)
 """Nats by which the forecasts of different tops may differ: one order of magnitude. That is the published error of the
 method (86 % of the forecasts of misuse lie within it), so where the arbitrary choice of k alone moves a forecast
 further, the published error does not describe it. In simulation a Gumbel tail is refused in under 1 % of samples."""
+FAR = 3 * CURVED
+"""Nats, three orders of magnitude: forecasts that far beneath what is asked about need no good interval."""
 BEND = 2.0
 """Times the spread of the forecasts of different tops that is added to both limits of a forecast: with 1.0 the upper
 limit covered in 90 % of simulated samples at worst, with 2.0 in 94 %."""
@@ -185,8 +187,8 @@ def forecast_interval(
     are nearly alike (correlation of 0.8 or more) the top comes from few of them, and is refused or under-covers.
 
     Raises:
-        MeasureError: as `forecast_worst`, labels that are not one per query, the `top` from fewer than five clusters,
-            or more than a tenth of the replicates have no slope.
+        MeasureError: as `forecast_worst`, labels that are not one per query, the `top` from fewer than five clusters
+            (unless the forecasts lie three orders of magnitude beneath what is asked about), or more than a tenth of the replicates have no slope.
     """
     import numpy as np  # noqa: PLC0415 - lazy by contract
 
@@ -201,6 +203,10 @@ def forecast_interval(
         ranks, units = np.minimum((m * sums / total).astype(np.int64), m - 1), top
     else:
         ranks, units = _cluster_ranks(logs, clusters, top, rng)
+        if units < TOPS[0] and not max(value for _, value in forecast.by_top) + FAR < beneath:
+            msg = f"the largest {top} log-probabilities come from {units} scenarios; expected {TOPS[0]} at least; "
+            msg += "ask about more"
+            raise MeasureError(msg)
     replicates = _quantile(*_fit(psi[ranks], m), n)
     values = [value for _, value in forecast.by_top]
     found = percentile(replicates, forecast.logprob, tail(confidence, units)).widened(min(values), max(values))
@@ -223,10 +229,7 @@ def _cluster_ranks(
         raise MeasureError(msg)
     places = {name: at for at, name in enumerate(dict.fromkeys(clusters[at] for at in order))}
     labels = np.asarray([places[clusters[at]] for at in order])
-    units = len(set(labels[:top].tolist()))
-    if units < TOPS[0]:
-        msg = f"the largest {top} log-probabilities come from {units} scenarios; expected {TOPS[0]} at least; ask more"
-        raise MeasureError(msg)
+    units = max(2, len(set(labels[:top].tolist())))
     drawn, share = min(len(places), 4 * top), 1.0 / len(places)
     head = labels[: int(np.argmax(labels == drawn)) or None]
     chances = [*[share] * drawn, max(0.0, 1.0 - drawn * share)]
