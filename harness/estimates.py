@@ -187,8 +187,9 @@ def forecast_interval(
     are nearly alike (correlation of 0.8 or more) the top comes from few of them, and is refused or under-covers.
 
     Raises:
-        MeasureError: as `forecast_worst`, labels that are not one per query, the `top` from fewer than five clusters
-            (unless the forecasts lie three orders of magnitude beneath what is asked about), or more than a tenth of the replicates have no slope.
+        MeasureError: as `forecast_worst`, labels that are not one per query, more than a tenth of the replicates have
+            no slope, or the `top` comes from fewer than five clusters and the forecasts do not lie three orders of
+            magnitude beneath what is asked about.
     """
     import numpy as np  # noqa: PLC0415 - lazy by contract
 
