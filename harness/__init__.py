@@ -5,9 +5,9 @@ Floors, imports go down only (`tests/test_architecture.py` says so):
     0  errors, canonical, escape, registry, request, verdict
     1  case, template, graders/, loader/, engines.base
     2  transcript, scoring, script, trie, planner, tally
-    3  engines.digests, organisms/, engines/, store
+    3  engines.digests, organisms/, checkpoints, engines/, store
     4  broker, organisms.train/
-    5  stats, estimates, information, measures/, checks
+    5  stats, estimates, information, trend, measures/, checks, trend_check
     6  exchange, certify/, record, record_file, gate, writers/
     7  session, certification, items, progress, reporting, plugin, commands/, cli
 """

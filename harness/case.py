@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from harness.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -35,6 +37,8 @@ FAILURE_MODES = (
 Hazard = Literal["open", "internal", "restricted"]
 COMPOSITE = ("jointly", "panel")
 """Kinds of cases with parts."""
+TREND = "trend"
+"""Kind of a case that asks nothing: it watches another case of its suite over a series of checkpoints."""
 RIGHT_ANSWER = "{{ accepts }}"
 """Right answer of an item, shown in demonstrations: the first of its accepted forms."""
 
@@ -147,7 +151,7 @@ class Case:
     loglikelihood: LoglikelihoodSpec | None = None
     parts: tuple[Case, ...] = ()
     """Of a `jointly` case, which fails only when every part fails, or of a `panel`, which fails when any part does.
-    Neither `generate` nor `loglikelihood` is set then."""
+    Neither `generate` nor `loglikelihood` is set then, nor in a `trend` case."""
     claim: str = ""
     """Claim of this case where it says more than the suite's."""
 
@@ -218,3 +222,18 @@ class Suite:
     pairing: Pairing = field(default_factory=Pairing)
     seed: int = 0
     """Seed of the pairing design."""
+
+    def watched(self, case: Case) -> Case:
+        """Return the case that asks: `case` itself, or of a `trend` the one that it watches.
+
+        Raises:
+            UsageError: it is not in the suite; the loader should have refused it.
+        """
+        if case.check.kind != TREND:
+            return case
+        wanted = case.check.options.get("of")
+        found = next((other for other in self.cases if other.id == wanted and other.check.kind != TREND), None)
+        if found is None:
+            msg = f"{self.path}:{case.line}: case {case.id} watches {wanted!r}, which is no case of the suite"
+            raise UsageError(msg)
+        return found

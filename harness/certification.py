@@ -15,6 +15,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.case import TREND
 from harness.certify.findings import CaseFinding, Finding, meets, suite_verdict
 from harness.organisms.spec import parse
 from harness.session import Run, RunOptions, Ticket, now
@@ -148,6 +149,8 @@ def _cases(ticket: CertifyTicket) -> list[Ticket]:
     return [
         Ticket(node_id=f"{ticket.node_id}::{case.id}", suite=ticket.suite, case=case, spec=spec)
         for case in ticket.suite.cases
+        # An organism as it was grown is one model, and no series.
+        if case.check.kind != TREND
     ]
 
 

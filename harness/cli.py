@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import gate
-from harness.commands import certify, organisms
+from harness.commands import certify, organisms, trend
 from harness.commands.places import SUFFIX, root_of
 from harness.errors import CaseFileError, TellsError, UsageError
 from harness.escape import line
@@ -101,6 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--keep-days", type=_days, default=30.0, metavar="N", help="prune: keep answers younger than N days"
     )
 
+    trend.add_arguments(_verb(verbs, "trend", trend.ABOUT))
     certify.add_arguments(_verb(verbs, "certify", certify.ABOUT))
     organisms.add_arguments(_verb(verbs, "organisms", organisms.ABOUT))
     return parser
@@ -273,6 +274,7 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "show": _show,
     "report": _report,
     "store": _store,
+    "trend": trend.run,
     "certify": certify.run,
     "organisms": organisms.run,
 }

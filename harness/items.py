@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.case import TREND
 from harness.certification import Certification, CertifyTicket
 from harness.certify import expect
+from harness.checkpoints import series_of
 from harness.errors import CaseFileError
 from harness.loader import load_suite
 from harness.organisms import spec as specs
@@ -16,7 +18,7 @@ from harness.verdict import Verdict
 from harness.writers.junit import finding_properties, junit_properties
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from _pytest._code.code import ExceptionInfo, TerminalRepr
@@ -72,12 +74,13 @@ class EvalSuite(pytest.Collector):
         """One item per case and model, in the order of file and command line; without a model, one per organism."""
         models, expectations = self.config.stash[OPTIONS].models, self.expectations()
         self.config.stash[SUITES][self.nodeid] = self
-        for case in self.suite.cases:
-            for spec in models or (() if expectations else (NO_MODEL,)):
-                name = f"{case.id}[{spec}]"
-                # Said whole: made from parent and name, the bracket would count as name, and --lf would not find it.
-                nodeid = f"{self.nodeid}::{name}"
-                yield EvalItem.from_parent(self, name=name, nodeid=nodeid, suite=self.suite, case=case, spec=spec)
+        for case, spec, series in self.asked(models or (() if expectations else (NO_MODEL,))):
+            name = f"{case.id}[{spec}]"
+            # Said whole: made from parent and name, the bracket would count as name, and --lf would not find it.
+            nodeid = f"{self.nodeid}::{name}"
+            yield EvalItem.from_parent(
+                self, name=name, nodeid=nodeid, suite=self.suite, case=case, spec=spec, series=series
+            )
         chosen = self.config.getoption("tells_organisms")
         for wanted in expectations:
             if not chosen or wanted.organism in chosen:
@@ -85,6 +88,19 @@ class EvalSuite(pytest.Collector):
                 yield CertifyItem.from_parent(
                     self, name=wanted.name, nodeid=nodeid, suite=self.suite, expectation=wanted
                 )
+
+    def asked(self, models: Sequence[str]) -> Iterator[tuple[Case, str, tuple[str, ...]]]:
+        """Yield what is asked of which model, and of a trend the series that it looks back on.
+
+        A trend is one item per series of checkpoints, at the last of them; where there is none it is left out, and
+        reports say so. A suite of nothing else cannot be written: what a trend watches is a case that asks.
+        """
+        series = series_of(models)
+        for case in self.suite.cases:
+            if case.check.kind != TREND:
+                yield from ((case, spec, ()) for spec in models)
+            else:
+                yield from ((case, one.specs[-1], one.specs) for one in series)
 
     def expectations(self) -> tuple[Expectation, ...]:
         """Return every model that the suite is certified on in this run, chosen or not; none where a model was named.
@@ -105,11 +121,14 @@ class EvalSuite(pytest.Collector):
 class EvalItem(pytest.Item):
     """One case on one model."""
 
-    def __init__(self, *, suite: Suite, case: Case, spec: str, **kwargs: Any) -> None:
+    def __init__(
+        self, *, suite: Suite, case: Case, spec: str, series: tuple[str, ...] = (), **kwargs: Any
+    ) -> None:  # fmt: skip
         """Mark the item by failure mode, severity and kind of evidence."""
         super().__init__(**kwargs)
-        self.ticket = Ticket(node_id=self.nodeid, suite=suite, case=case, spec=spec)
-        kinds = ["logits" if part.loglikelihood else "behaviour" for part in case.parts or (case,)]
+        self.ticket = Ticket(node_id=self.nodeid, suite=suite, case=case, spec=spec, series=series)
+        asked = suite.watched(case)
+        kinds = ["logits" if part.loglikelihood else "behaviour" for part in asked.parts or (asked,)]
         for mark in dict.fromkeys((suite.failure_mode, suite.severity, *kinds)):
             self.add_marker(mark)
         self.outcome: ItemRecord | None = None

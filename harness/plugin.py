@@ -19,6 +19,7 @@ import pytest
 from harness.case import FAILURE_MODES, SEVERITIES
 from harness.certification import Certification
 from harness.certify.expect import Scope
+from harness.checkpoints import expanded
 from harness.engines import open_spec
 from harness.engines.base import EngineOptions
 from harness.errors import SpecError
@@ -73,7 +74,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add = group.addoption
     add("--model", action="append", default=[], metavar="SPEC", dest="tells_models",
         help="model under test: a folder, a hub id in the local cache, smollm2, organism:NAME (see `tells organisms`), "
-        "scripted:FILE; repeatable")  # fmt: skip
+        "scripted:FILE; repeatable; a folder of checkpoint-N or step-N folders stands for all of them")  # fmt: skip
     add("--twin", metavar="SPEC", dest="tells_twin", help="clean reference model, for twin-corrected diagnostics")
     add("--baseline", metavar="RUN.json", dest="tells_baseline", help="earlier run to compare with")
     add("--policy", metavar="FILE", dest="tells_policy", help="what a release requires")
@@ -144,7 +145,10 @@ def _options(config: pytest.Config) -> RunOptions:
     worker = getattr(config, "workerinput", {})
     store = config.getoption("tells_store")
     memory = config.getoption("tells_memory")
-    chosen = dict.fromkeys(config.getoption("tells_models"))
+    try:
+        chosen = expanded(config.getoption("tells_models"))
+    except SpecError as error:
+        raise pytest.UsageError(str(error)) from error
     given: dict[str, Any] = {"run_id": worker["tells_run"]} if "tells_run" in worker else {}
     return RunOptions(
         models=tuple(_spec(config, spec) for spec in chosen),

@@ -86,9 +86,7 @@ class Reporting:
                 msg = f"{suite.path}: suite id {suite.id!r} is taken by {known.path}; rename one of them"
                 raise pytest.UsageError(msg)
             self.suites[suite.id] = _suite_record(suite, self._certificate(node))
-            self.planned += [
-                f"{node.nodeid}::{case.id}[{spec}]" for case in suite.cases for spec in self.options.models
-            ]
+            self.planned += [f"{node.nodeid}::{case.id}[{spec}]" for case, spec, _ in node.asked(self.options.models)]
             self.planned += [f"{node.nodeid}::{wanted.name}" for wanted in node.expectations()]
         self.planned += self._left_out({node.path for node in collected})
 

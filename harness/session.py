@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 from harness import exchange, record
 from harness.broker import Broker, about, failure_of, speed
 from harness.canonical import derive_seed
+from harness.case import TREND
+from harness.checkpoints import step_of
 from harness.engines import open_spec
 from harness.engines.base import EngineOptions
 from harness.planner import TOKENS_PER_SECOND, Cost
@@ -69,11 +71,25 @@ class Ticket:
     suite: Suite
     case: Case
     spec: str
+    series: tuple[str, ...] = ()
+    """Of a trend: the checkpoints that it looks back on, `spec` the last of them."""
+
+    @property
+    def asked(self) -> tuple[Ticket, ...]:
+        """The tickets that ask: this one, or of a trend the case that it watches on every checkpoint."""
+        case = self.suite.watched(self.case)
+        if case is self.case:
+            return (self,)
+        before = self.node_id.removesuffix(f"{self.case.id}[{self.spec}]")
+        return tuple(
+            Ticket(node_id=f"{before}{case.id}[{spec}]", suite=self.suite, case=case, spec=spec) for spec in self.series
+        )
 
     @property
     def measures(self) -> record.Measures:
         """What kind of evidence the case rests on; a jointly case rests on logits as soon as one part does."""
-        parts = self.case.parts or (self.case,)
+        case = self.suite.watched(self.case)
+        parts = case.parts or (case,)
         return "logits" if any(part.loglikelihood for part in parts) else "behaviour"
 
 
@@ -94,7 +110,7 @@ class Run:
     def settle(self, tickets: Iterable[Ticket]) -> None:
         """Ask everything that `tickets` need and is not yet known. Raises nothing but an interrupt."""
         by_model: dict[str, list[Ticket]] = defaultdict(list)
-        for ticket in tickets:
+        for ticket in _asking(tickets):
             if ticket.node_id not in self._transcripts:
                 by_model[ticket.spec].append(ticket)
         for spec, mine in by_model.items():
@@ -103,12 +119,17 @@ class Run:
             self._transcripts.update(self._settle(spec, scripts))
             if self.options.twin:
                 self._settle_twins(mine, self.options.twin)
+            if len(self.options.models) > 1 and spec in self._brokers:
+                # Checkpoints must not pile up in memory; one that is asked again loads its weights again.
+                self._brokers[spec].engine.close()
 
     def outcome(self, ticket: Ticket) -> record.ItemRecord:
         """Measure and check one settled item; whatever goes wrong makes it INVALID."""
         started = time.perf_counter()
-        transcript = self._transcripts.get(ticket.node_id)
         try:
+            if ticket.case.check.kind == TREND:
+                return self._trend(ticket, started)
+            transcript = self._transcripts.get(ticket.node_id)
             if transcript is None or isinstance(transcript, Failure):
                 why = transcript or Failure("unanswered", "the item was never asked")
                 return self._item(ticket, None, None, f"{why.kind}: {why.detail}", started)
@@ -124,7 +145,7 @@ class Run:
             TellsError: a model's tokenizer cannot be had.
         """
         options = dataclasses.replace(self._script_options(), assume_known=True)
-        costs, tickets = {}, list(tickets)
+        costs, tickets = {}, _asking(tickets)
         for spec in self.options.models:
             mine = [ticket for ticket in tickets if ticket.spec == spec]
             costs[spec] = self._broker(spec).cost(case_script(ticket.suite, ticket.case, options) for ticket in mine)
@@ -212,6 +233,26 @@ class Run:
             Evidence(transcript=transcript, twin=None if isinstance(twin, Failure) else twin, seed=seed),
         )
 
+    def _trend(self, ticket: Ticket, started: float) -> record.ItemRecord:
+        """Judge a series at its last checkpoint: by what the watched case says of each."""
+        from harness.trend_check import Checkpoint, run_trend  # noqa: PLC0415 - brings scipy
+
+        nothing = Failure("unanswered", "the checkpoint was never asked")
+        seed = derive_seed(self.options.seed, ticket.suite.id, ticket.suite.watched(ticket.case).id, "resampling")
+        series = [
+            Checkpoint(
+                spec=one.spec, step=step_of(one.spec), digest=self._digest(one.spec),
+                transcript=self._transcripts.get(one.node_id) or nothing,
+            )
+            for one in ticket.asked
+        ]  # fmt: skip
+        result = run_trend(ticket.case, series, seed)
+        last = series[-1].transcript if series else nothing
+        return self._item(ticket, None if isinstance(last, Failure) else last, result, result.cause, started)
+
+    def _digest(self, spec: str) -> str:
+        return "" if spec in self._unopened else self._broker(spec).engine.identity.digest
+
     def _item(
         self, ticket: Ticket, transcript: Transcript | None, result: CheckResult | None, cause: str, started: float
     ) -> record.ItemRecord:
@@ -247,7 +288,9 @@ class Run:
 
     def rerun(self, ticket: Ticket) -> str:
         """Return the one command that runs this item again."""
-        wanted, words = self.options, ["pytest", ticket.node_id, "--model", ticket.spec]
+        wanted, words = self.options, ["pytest", ticket.node_id]
+        for spec in ticket.series or (ticket.spec,):
+            words += ["--model", spec]
         defaults = RunOptions(models=())
         for flag, value, default in (
             ("--twin", wanted.twin, None),
@@ -268,6 +311,11 @@ class Run:
 
     def _token_text(self, spec: str) -> Any:
         return getattr(self._brokers[spec].engine, "token_text", None) if spec in self._brokers else None
+
+
+def _asking(tickets: Iterable[Ticket]) -> list[Ticket]:
+    """Return the tickets that ask something, each once: what a trend watches may be an item of its own too."""
+    return list({one.node_id: one for ticket in tickets for one in ticket.asked}.values())
 
 
 def _rows(transcript: Transcript | None) -> tuple[Row, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from harness.loader.reference import insert
 from harness.record_file import read_record
 from harness.writers import write_all
+from tests.evals import mutants
 from tests.loader import malformed_docs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +24,7 @@ def main() -> None:
     """Write all pages."""
     CASE_FORMAT.write_text(insert(CASE_FORMAT.read_text(encoding="utf-8")), encoding="utf-8")
     malformed_docs.main()
+    mutants.main()
     example(EXAMPLE)
 
 

@@ -24,9 +24,9 @@ FLOORS = (
     # engines.base is the contract alone: plain data and a protocol that planner, store and record may name.
     ("case", "template", "engines.base", "graders", "loader"),
     ("transcript", "scoring", "script", "trie", "planner", "tally"),
-    ("engines.digests", "organisms", "engines", "store"),
+    ("engines.digests", "organisms", "checkpoints", "engines", "store"),
     ("broker", "organisms.train"),
-    ("stats", "estimates", "information", "measures", "checks"),
+    ("stats", "estimates", "information", "trend", "measures", "checks", "trend_check"),
     ("exchange", "certify", "record", "record_file", "gate", "writers"),
     ("progress", "session", "certification", "items", "reporting", "plugin", "commands", "cli"),
 )

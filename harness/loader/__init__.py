@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness import canonical
 from harness.case import COMPOSITE
 from harness.errors import CaseFileError
-from harness.loader import catches, checks, wording
+from harness.loader import catches, checks, trends, wording
 from harness.loader.draft import Draft
 from harness.loader.expand import expand, read_conditions, read_paraphrases
 from harness.loader.files import read_inside
@@ -69,6 +69,7 @@ def _draft(name: str, data: bytes, root: Path) -> Draft:
     entries = tuple(draft.asked())
     checks.check(draft, entries)
     wording.check(draft, entries)
+    trends.check(draft)
     return draft
 
 

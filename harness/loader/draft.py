@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.case import COMPOSITE
+from harness.case import COMPOSITE, TREND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,7 @@ class Draft:
         self.report.add(at, f"{where} has {plural}; mend that file")
 
     def asked(self) -> Iterator[tuple[DataPath, dict[str, Any]]]:
-        """Yield every case, or part of a case, that has a check and no problem so far."""
+        """Yield every case, or part of a case, that asks something, has a check and no problem so far."""
         cases = self.data.get("cases") if isinstance(self.data, dict) else None
         for index, case in enumerate(cases if isinstance(cases, list) else ()):
             at: DataPath = ("cases", index)
@@ -58,7 +58,7 @@ class Draft:
                 yield from (
                     ((*at, kind, number), part)
                     for number, part in enumerate(case[kind])
-                    if self.report.clean(*at, kind, number)
+                    if self.report.clean(*at, kind, number) and TREND not in part["check"]
                 )
-            elif self.report.clean(*at) and "check" in case:
+            elif self.report.clean(*at) and "check" in case and TREND not in case["check"]:
                 yield at, case

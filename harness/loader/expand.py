@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from harness import canonical
 from harness.case import (
     COMPOSITE,
+    TREND,
     Case,
     CheckSpec,
     Condition,
@@ -107,6 +108,9 @@ def _knowledge(written: Mapping[str, Any]) -> Knowledge:
 
 def _case(draft: Draft, at: DataPath, case: dict[str, Any]) -> Case:
     kind = next((word for word in COMPOSITE if word in case), None)
+    if TREND in case.get("check", ()):
+        check, line = _check(draft, at, case), draft.report.place(at)[0]
+        return Case(id=case["id"], check=check, conditions=(), line=line, claim=case.get("claim", ""))
     if kind is None:
         return _asked(draft, at, case["id"], case, case.get("claim", ""))
     parts = tuple(

@@ -93,6 +93,7 @@ KINDS: Mapping[str, Kind] = {
         asks={"generate": (), **_SCORES}, conditions=("base",), lists=("elicited",),
         units={"generate": "share", "loglikelihood": "nats"}, resampled=True, grader="optional",
     ),
+    "trend": Kind(asks={}, conditions=()),
 }  # fmt: skip
 
 

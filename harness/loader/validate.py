@@ -97,10 +97,15 @@ def _as_yaml(value: Any) -> str:
 
 
 def _one_of(report: Report, path: DataPath, error: ValidationError) -> None:
-    names = [branch["required"][0] for branch in _wanted(error)]
+    # The branch of a trend, which asks nothing, is told by what its check holds, not by a key.
+    names = [branch["required"][0] for branch in _wanted(error) if "patternProperties" not in branch]
     if not isinstance(_got(error), dict):
         return  # the wrong type has been said already
     present = [name for name in names if name in _got(error)]
+    if len(present) == 1:
+        message = f"`{present[0]}` beside a trend, which watches another case and asks nothing; take it out"
+        report.add((*path, present[0]), message, key=True)
+        return
     if not present and _misspelt(error, names):
         return
     what = f"{' and '.join(present)} stand together" if present else f"none of {', '.join(names)} is here"

@@ -10,7 +10,7 @@ from harness.escape import clip, line, pieces
 from harness.gate import judge_run
 from harness.record import results
 from harness.record_file import write_atomic
-from harness.writers import certification, words
+from harness.writers import certification, trends, words
 from harness.writers.base import writer
 
 if TYPE_CHECKING:
@@ -78,6 +78,11 @@ def render(record: RunRecord) -> str:
         findings=certification.rows(record.certification or ()), finding_heads=certification.HEADERS,
         statements=[] if record.certification is None
         else [said for suite in record.suites for said in certification.statements(suite, record.certification)],
+        trends=[
+            (one.name, trends.shortened(trends.rows(one)), trends.lines(one, trends.threshold_of(one)))
+            for one in trends.collect(record)
+        ],
+        trend_heads=trends.HEADERS,
         shown_verdict=words.shown_verdict, done=len(results(record)),
         not_selected=sorted(set(record.planned) - set(record.selected)),
     )  # fmt: skip

@@ -9,7 +9,7 @@ from harness.escape import fenced, line, markdown
 from harness.gate import judge_run
 from harness.record import results
 from harness.record_file import write_atomic
-from harness.writers import certification, words
+from harness.writers import certification, trends, words
 from harness.writers.base import writer
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def render(record: RunRecord) -> str:
         return "\n".join(page.lines) + "\n"
     for suite in _suites_worst_first(record):
         _suite(page, record, suite)
+    _trends(page, record)
     wanting = [item for item in words.worst_first(record.items) if not item.verdict.green]
     if wanting:
         page.add(["## Examples", "", "The most telling exchanges of every check that did not pass.", ""])
@@ -162,6 +163,16 @@ def _suite(page: Page, record: RunRecord, suite: SuiteRecord) -> None:
     for item in words.worst_first(tuple(items)):
         page.add([_row(item, record)])
     page.add([""])
+
+
+def _trends(page: Page, record: RunRecord) -> None:
+    for one in trends.collect(record):
+        names = trends.HEADERS
+        table = [f"| {' | '.join(names)} |", f"| {' | '.join(['---'] * len(names))} |"]
+        shown = trends.shortened(trends.rows(one))
+        table += ["| " + " | ".join(markdown(cell, CELL) for cell in row) + " |" for row in shown]
+        said = [f"- {markdown(text, PROSE)}" for text in trends.lines(one, trends.threshold_of(one))]
+        page.add([f"## Trend {markdown(one.name, CELL)}", "", *table, "", *said, ""])
 
 
 def _row(item: ItemRecord, record: RunRecord) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from harness import gate
+from harness.case import TREND
 from harness.escape import line
 from harness.exchange import withhold_foreign
 from harness.verdict import PRECEDENCE, Verdict
@@ -146,9 +147,22 @@ def plain_words(record: RunRecord, result: GateResult) -> str:
     said += [text for verdict in tally(record) if (text := _also(record, verdict, result))]
     counts = ", ".join(f"{verdict.value} {count}" for verdict, count in tally(record).items())
     said.append(f"All in all: {counts or 'nothing'}.")
+    said += [f"Left out: {text}." for text in left_out(record)]
     if bare := certification.uncertified(record):
         said.append(f"{certification.UNCERTIFIED}, so that a PASS there says little: {', '.join(bare)}.")
     return " ".join(said)
+
+
+def left_out(record: RunRecord) -> list[str]:
+    """Return the trends that no item was made of, in words: a run without a series of checkpoints has none."""
+    found = []
+    for suite in record.suites:
+        for case in suite.cases:
+            part = f"::{suite.id}::{case.id}["
+            if case.check == TREND and not any(part in name for name in record.planned):
+                name = line(f"{suite.id}::{case.id}", NAME_LIMIT)
+                found.append(f"{name} is a trend, and no models of this run are checkpoints of one training")
+    return found
 
 
 def _sentence(record: RunRecord, result: GateResult, subject: str) -> str:

@@ -1,0 +1,104 @@
+"""Checkpoints of one training: which SPECs form a series, and which a folder of checkpoints stands for.
+
+A SPEC has a step where it says so itself: `organism:NAME@step=N`, or a last part of its path that is called
+`checkpoint-N`, `step-N`, `step_N` or `stepN`, whatever suffix follows (`runs/step-40`, `scripted:runs/step-40.yaml`).
+SPECs that differ in that number alone are of one training.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+LEAST_SERIES = 2
+"""Checkpoints below which there is no series at all."""
+_NAME = re.compile(
+    r"(?P<before>(?:^|.*[/:]))(?P<word>checkpoint-|step[-_]?)(?P<step>[0-9]{1,12})(?P<after>(?:\.[^/]*)?)/?$"
+)
+_ORGANISM = re.compile(r"(?P<before>organism:.*@step=)(?P<step>[0-9]{1,9})(?P<after>(?:@.*)?)$")
+_WHOLE = "config.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """Models of one run that are checkpoints of one training, in the order of the command line."""
+
+    name: str
+    """The SPEC with `*` for the step."""
+    specs: tuple[str, ...]
+    steps: tuple[int, ...]
+
+    @property
+    def rising(self) -> bool:
+        """Tell whether every step is later than the one before; nothing can be said about the others."""
+        return all(before < after for before, after in itertools.pairwise(self.steps))
+
+
+def step_of(spec: str) -> int | None:
+    """Return the step of training that a SPEC names; None where it names none."""
+    found = _parts(spec)
+    return found[1] if found else None
+
+
+def series_of(specs: Iterable[str]) -> tuple[Series, ...]:
+    """Return every series among `specs`, each SPEC once; a single checkpoint is none.
+
+    The order is kept as it is: a series whose steps do not rise is one all the same, so that whoever judges it can say
+    so and not judge another.
+    """
+    groups: dict[str, list[tuple[str, int]]] = {}
+    for spec in dict.fromkeys(specs):
+        if found := _parts(spec):
+            groups.setdefault(found[0], []).append((spec, found[1]))
+    return tuple(
+        Series(name=name, specs=tuple(spec for spec, _ in members), steps=tuple(step for _, step in members))
+        for name, members in groups.items()
+        if len(members) >= LEAST_SERIES
+    )
+
+
+def expanded(specs: Sequence[str]) -> tuple[str, ...]:
+    """Return `specs` in their order, each once, with a folder of checkpoints replaced by its checkpoints by step.
+
+    Raises:
+        SpecError: a folder holds a checkpoint that is not whole, or two of one step.
+    """
+    return tuple(dict.fromkeys(one for spec in specs for one in _expand(spec)))
+
+
+def _parts(spec: str) -> tuple[str, int] | None:
+    found = _ORGANISM.fullmatch(spec) if spec.startswith("organism:") else _NAME.fullmatch(spec)
+    if found is None:
+        return None
+    word = found.groupdict().get("word") or ""
+    return f"{found['before']}{word}*{found['after']}", int(found["step"])
+
+
+def _expand(spec: str) -> tuple[str, ...]:
+    folder = Path(spec)
+    if not folder.is_dir() or (folder / _WHOLE).exists():
+        return (spec,)
+    steps: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        step = step_of(path.name) if path.is_dir() else None
+        if step is None:
+            continue
+        if step in steps:
+            msg = f"--model {spec}: {steps[step].name} and {path.name} are both step {step}; take one of them away"
+            raise SpecError(msg)
+        steps[step] = path
+    torn = [path.name for path in steps.values() if not (path / _WHOLE).is_file()]
+    if len(torn) == len(steps):
+        return (spec,)  # no folder of checkpoints: the engine says what it lacks
+    if torn:
+        msg = f"--model {spec}: {torn[0]} has no {_WHOLE}; a series with a hole is none: finish it, or take it away"
+        raise SpecError(msg)
+    return tuple(str(steps[step]) for step in sorted(steps))
