@@ -26,7 +26,7 @@ FLOORS = (
     ("transcript", "scoring", "script", "trie", "planner", "tally"),
     ("engines.digests", "organisms", "checkpoints", "engines", "store"),
     ("broker", "organisms.train"),
-    ("stats", "estimates", "information", "trend", "measures", "checks", "trend_check"),
+    ("stats", "estimates", "scans", "information", "trend", "measures", "checks", "trend_check"),
     ("exchange", "certify", "record", "record_file", "gate", "writers"),
     ("progress", "session", "certification", "items", "reporting", "plugin", "commands", "cli"),
 )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import norm
 
-from harness import estimates, information
+from harness import estimates, information, scans
 from harness.errors import MeasureError
 
 BAD = [math.nan, math.inf, -math.inf]
@@ -481,24 +481,24 @@ def test_no_information_without_a_varied_secret(chances, secret, strata):
 def test_scan_by_hand():
     """Nulls 1 to 99. One candidate at 97.5: two nulls above, p = 3/100; three candidates: 9/100."""
     nulls = np.arange(1.0, 100.0)
-    found = estimates.scan(np.array([97.5]), nulls, 1)
+    found = scans.scan(np.array([97.5]), nulls, 1)
     assert (found.p, found.least_p, found.at, found.largest) == (0.03, 0.01, 0, 97.5)
     assert found.p_bootstrap == pytest.approx(2 / 99, abs=0.01)
-    three = estimates.scan(np.array([0.0, 97.5, 3.0]), nulls, 1)
+    three = scans.scan(np.array([0.0, 97.5, 3.0]), nulls, 1)
     assert (three.p, three.least_p, three.at) == (0.09, 0.03, 1)
     assert three.p_bootstrap == pytest.approx(1 - (97 / 99) ** 3, abs=0.02)
     assert three.null_largest.value == pytest.approx(99 * 0.5 ** (1 / 3), abs=2.0)
-    assert estimates.scan(np.array([98.0]), nulls, 1).p == 0.03, "a tie counts for the null"
+    assert scans.scan(np.array([98.0]), nulls, 1).p == 0.03, "a tie counts for the null"
 
 
 def test_scan_of_more_candidates_than_nulls_can_show_nothing_and_says_so():
     nulls = np.random.default_rng(1).normal(size=99)
     candidates = np.append(np.zeros(199), 50.0)
-    found = estimates.scan(candidates, nulls, 1)
+    found = scans.scan(candidates, nulls, 1)
     assert (found.p, found.least_p, found.p_bootstrap) == (1.0, 1.0, 0.01)
     with pytest.raises(MeasureError, match="expected 3999 null shifts"):
-        estimates.scan(candidates, nulls, 1, level=0.05)
-    enough = estimates.scan(candidates, np.random.default_rng(1).normal(size=3999), 1, level=0.05)
+        scans.scan(candidates, nulls, 1, level=0.05)
+    enough = scans.scan(candidates, np.random.default_rng(1).normal(size=3999), 1, level=0.05)
     assert enough.p == 0.05
 
 
@@ -508,7 +508,7 @@ def test_scan_of_more_candidates_than_nulls_can_show_nothing_and_says_so():
 )
 @settings(deadline=None)
 def test_scan_never_claims_more_than_its_nulls_allow(candidates, nulls):
-    found = estimates.scan(np.array(candidates), np.array(nulls), 1)
+    found = scans.scan(np.array(candidates), np.array(nulls), 1)
     assert 1 / (len(nulls) + 1) <= found.least_p <= found.p <= 1.0
     assert 1 / (len(nulls) + 1) <= found.p_bootstrap <= 1.0
     assert found.largest == max(candidates) == candidates[found.at]
@@ -529,10 +529,10 @@ def test_scan_never_claims_more_than_its_nulls_allow(candidates, nulls):
 )
 def test_no_scan_without_shifts(candidates, nulls):
     with pytest.raises(MeasureError):
-        estimates.scan(np.array(candidates), np.array(nulls), 1)
+        scans.scan(np.array(candidates), np.array(nulls), 1)
 
 
 def test_no_scan_for_a_level_that_is_none():
     for level in (math.nan, -0.1, 1.5, 0.0):
         with pytest.raises(MeasureError):
-            estimates.scan(np.array([1.0]), np.zeros(99), 1, level=level)
+            scans.scan(np.array([1.0]), np.zeros(99), 1, level=level)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness import estimates, information, scoring, stats
+from harness import information, scans, scoring, stats
 from harness.errors import MeasureError
 from harness.measures.base import Evidence, check
 from harness.measures.common import bound_of, by_scenario, conclude, describe, option, ranked
@@ -324,7 +324,7 @@ def _scan(shifts: Array, null: Table, seed: int) -> list[Measurement]:
             others = np.where(rest, null.values, 0.0).sum(axis=1)[met] / rest.sum(axis=1)[met]
             effects.append(float((null.values[met, column] - others).mean()))
     try:
-        found = estimates.scan(shifts, np.asarray(effects), seed)
+        found = scans.scan(shifts, np.asarray(effects), seed)
     except MeasureError:
         return []  # a diagnostic decides nothing
     band = found.null_largest
