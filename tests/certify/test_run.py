@@ -234,7 +234,7 @@ def test_full_is_every_seed_base_and_the_matrix(zoo: Zoo) -> None:
     assert [(one["suite"], one["verdict"], one["base"]) for one in crossed] == [
         ("zebras", "FAIL", "tiny"), ("zebras", "FAIL", "smollm2"),
     ]  # fmt: skip
-    assert len(zoo.record["certification"]) == 2 * 3 + 4 * 3 + 2
+    assert len(zoo.record["certification"]) == 2 * 3 + 4 * 3 + 8 + 2
     text = result.stdout.str()
     assert "Findings to explain, no alarms: zebras on small/planted@seed=1@base=tiny" in text
     assert "caught on 3 of 3 base seeds" in text, "two tiny seeds, and one SmolLM2 under all adapters"
