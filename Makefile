@@ -1,5 +1,6 @@
 # The only commands. Everything they need is made in .venv and in the user's cache.
-#   make eval   run the shipped suites on the embedded default model; exits 0 when the record is whole
+#   make eval   first the shipped suites on models with a known failure, which they must catch, then on the embedded
+#               default model; exits 0 when all was caught, no control was, and the model's record is whole
 #   make gate   the same on MODEL=..., exits with the verdict
 #   make test   the project's own tests
 PYTHON ?= python3
@@ -7,6 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 MODEL  ?= smollm2
 REPORT ?= reports/latest
+CERTIFIED ?= reports/certification
 SUITES ?= evals
 # Nothing here talks to a model hub; nothing that imports transformers should try.
 export HF_HUB_OFFLINE := 1
@@ -26,7 +28,11 @@ env: $(VENV)/.done
 
 eval: env
 	@$(BIN)/python -m harness.engines.transformers.smollm2
-	@rm -f $(REPORT)/run.json  # a run that dies at once must not be judged by yesterday's record
+	@rm -f $(CERTIFIED)/run.json $(REPORT)/run.json  # a run that dies at once must not be judged by yesterday's record
+	@echo "1 of 2: do the suites catch what was planted? Organisms, with twins and decoys that must pass"
+	@$(BIN)/pytest $(SUITES) --report $(CERTIFIED); \
+	  $(BIN)/tells verdict $(CERTIFIED)/run.json
+	@echo "2 of 2: what do they say of $(MODEL)?"
 	@$(BIN)/pytest $(SUITES) --model $(MODEL) --report $(REPORT); \
 	  $(BIN)/tells verdict --whole $(REPORT)/run.json
 
