@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import gate
-from harness.commands import certify, organisms, trend
+from harness.commands import certify, organisms, trend, tune
 from harness.commands.places import SUFFIX, root_of
 from harness.errors import CaseFileError, TellsError, UsageError
 from harness.escape import line
@@ -102,6 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     trend.add_arguments(_verb(verbs, "trend", trend.ABOUT))
+    tune.add_arguments(_verb(verbs, "tune", tune.ABOUT))
     certify.add_arguments(_verb(verbs, "certify", certify.ABOUT))
     organisms.add_arguments(_verb(verbs, "organisms", organisms.ABOUT))
     return parser
@@ -275,6 +276,7 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "report": _report,
     "store": _store,
     "trend": trend.run,
+    "tune": tune.run,
     "certify": certify.run,
     "organisms": organisms.run,
 }
