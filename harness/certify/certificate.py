@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.certify.expect import spec_of
+from harness.certify.expect import claim, spec_of
 from harness.certify.findings import CertificateState, meets, sensitivity, specificity
 from harness.certify.matrix import separations
 from harness.errors import RecordError, TellsError
@@ -196,12 +196,13 @@ def _uncovered(suite: Suite, entries: Sequence[Finding | Entry]) -> str:
         return UNCLAIMED
     if any(not (entry.recipe and entry.weights and entry.model) for entry in entries):
         return "a model has no digest of recipe, weights or identity"
-    for name in suite.catches:
-        mine = [entry for entry in entries if entry.organism == name]
+    for wanted in suite.catches:
+        name, bases = claim(wanted)
+        mine = [entry for entry in entries if entry.organism == name and entry.base in bases]
         planted = {(entry.base, entry.seed) for entry in mine if entry.arm == "planted"}
         controls = {(entry.base, entry.seed) for entry in mine if entry.arm == "twin"}
         if not planted or planted != controls:
-            return f"organism {name}: planted and twin were not both run on the same seeds"
+            return f"organism {wanted}: planted and twin were not both run on the same seeds"
     return ""
 
 

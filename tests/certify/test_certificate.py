@@ -239,9 +239,9 @@ def test_what_is_planned(zoo: Zoo) -> None:
     assert found[1].name == "certify[organism:small/twin@seed=1]"
     assert len(expect.planned(("small",), expect.Scope(seeds=9))) == 6
     full = expect.planned(("small",), expect.Scope.everything())
-    assert len(full) == 18 + 8
-    assert (full[-8].spec, full[-8].expected) == ("organism:small/twin@seed=1@step=0", "PASS")
-    assert {one.arm for one in full[-8:]} == {"untouched"}
+    assert len(full) == 18 + 9
+    assert (full[-9].spec, full[-9].expected) == ("organism:small/twin@seed=1@step=0", "PASS")
+    assert {one.arm for one in full[-9:]} == {"untouched"}
     assert expect.planned((), expect.Scope.everything()) == ()
     assert expect.crossed((), expect.Scope()) == ()
     assert [one.name for one in expect.crossed((), expect.Scope.everything())] == [

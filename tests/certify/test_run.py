@@ -194,6 +194,30 @@ def test_an_entry_that_is_no_organism_is_a_problem_of_the_file(zoo: Zoo, model: 
     assert cli.main(["validate", str(path)]) == 2
 
 
+@pytest.mark.parametrize(
+    ("catches", "said"),
+    [
+        (["small@base=huge"], "'small@base=huge' is no name that can stand here; write the name of an organism"),
+        (["small@seed=1"], "for one base, tiny or smollm2"),
+        (["smal@base=tiny"], "there is no organism 'smal'"),
+        (["small", "small@base=tiny"], "claimed on every base already"),
+    ],
+)
+def test_an_entry_names_a_base_or_none(
+    zoo: Zoo, catches: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["validate", str(zoo.suite("colours", catches=catches))]) == 2
+    assert said in capsys.readouterr().out
+
+
+def test_a_suite_for_one_base_is_run_on_that_base(zoo: Zoo) -> None:
+    """And certified by it, since its entry asks for no more."""
+    zoo.suite("colours", catches=["small@base=tiny"])
+
+    assert zoo.certify().ret == 0
+    assert len(zoo.findings) == 3
+
+
 def test_an_invalid_recipe_stops_the_suite(zoo: Zoo) -> None:
     """A plan that cannot be read is no plan of nothing."""
     recipe = zoo.root / "zoo" / "fixtures" / "organisms" / "small" / "recipe.yaml"
@@ -234,7 +258,7 @@ def test_full_is_every_seed_base_and_the_matrix(zoo: Zoo) -> None:
     assert [(one["suite"], one["verdict"], one["base"]) for one in crossed] == [
         ("zebras", "FAIL", "tiny"), ("zebras", "FAIL", "smollm2"),
     ]  # fmt: skip
-    assert len(zoo.record["certification"]) == 2 * 3 + 4 * 3 + 8 + 2
+    assert len(zoo.record["certification"]) == 2 * 3 + 4 * 3 + 9 + 2
     text = result.stdout.str()
     assert "Findings to explain, no alarms: zebras on small/planted@seed=1@base=tiny" in text
     assert "caught on 3 of 3 base seeds" in text, "two tiny seeds, and one SmolLM2 under all adapters"
