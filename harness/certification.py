@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.case import TREND
+from harness.certify.expect import NEEDED_ARMS
 from harness.certify.findings import CaseFinding, Finding, meets, suite_verdict
+from harness.certify.flags import compare, said
 from harness.organisms.spec import parse
 from harness.session import Run, RunOptions, Ticket, now
 from harness.tally import Quiet
@@ -24,10 +26,11 @@ from harness.verdict import Verdict
 from harness.writers import words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from harness.case import Suite
     from harness.certify.expect import Expectation, Scope
+    from harness.certify.flags import Said
     from harness.record import ItemRecord
     from harness.tally import Progress
 
@@ -53,6 +56,8 @@ class Certification:
         self._findings: dict[str, Finding] = {}
         self._models: dict[str, Any] = {}
         self._counts: dict[str, int] = defaultdict(int)
+        self._said: dict[tuple[str, str, str, int], tuple[str, dict[str, dict[str, Said]]]] = {}
+        """Suite, organism, base, seed -> node id of the planted model, and what it said in each case, for its twin."""
 
     def settle(self, tickets: Iterable[CertifyTicket]) -> None:
         """Ask and judge everything that `tickets` need and is not yet known. Raises nothing but an interrupt."""
@@ -96,6 +101,7 @@ class Certification:
                     self._finding(ticket, found), model=str(identity.get("digest", "")), recipe=recipe, weights=weights,
                     seconds=round(time.perf_counter() - since, 3),
                 )  # fmt: skip
+                self._compare(ticket, run, mine[ticket.node_id])
         finally:
             facts = run.facts()
             self._models |= facts["models"]
@@ -105,6 +111,19 @@ class Certification:
             del run
             # Engines hold modules that refer to each other; the next model must not wait for the collector's mood.
             gc.collect()
+
+    def _compare(self, ticket: CertifyTicket, run: Run, cases: Sequence[Ticket]) -> None:
+        """Keep what a planted model says; once its twin is there, count what each case flags of the difference."""
+        one = ticket.expectation
+        key = (ticket.suite.id, one.organism, one.base, one.seed)
+        if one.arm not in NEEDED_ARMS or not one.expected:
+            return
+        found = {case.case.id: said(known) for case in cases if (known := run.transcript(case)) is not None}
+        if one.arm == NEEDED_ARMS[0]:
+            self._said[key] = ticket.node_id, found
+        elif key in self._said:
+            planted, before = self._said.pop(key)
+            self._findings[planted] = _with_flags(self._findings[planted], before, found)
 
     def _invalid(self, tickets: Iterable[CertifyTicket], cause: str) -> None:
         for ticket in tickets:
@@ -160,6 +179,20 @@ def _case_finding(item: ItemRecord) -> CaseFinding:
         case=item.case, check=item.check, verdict=verdict, bound=item.bound, cause=words.public_cause(item),
         measurement=item.measurements[0] if item.measurements else None,
     )  # fmt: skip
+
+
+def _with_flags(
+    planted: Finding, before: Mapping[str, Mapping[str, Said]], twin: Mapping[str, Mapping[str, Said]]
+) -> Finding:
+    """Return the finding with what each case flags of the rows in which the model does not say what its twin says."""
+    cases = []
+    for case in planted.cases:
+        if before.get(case.case) and twin.get(case.case):
+            flagged, bad = compare(before[case.case], twin[case.case])
+            cases.append(dataclasses.replace(case, flagged=flagged, truly_bad=bad))
+        else:
+            cases.append(case)
+    return dataclasses.replace(planted, cases=tuple(cases))
 
 
 def _digests(spec: str) -> tuple[str, str]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "tells-run/1"
 MAX_EXCHANGES = 6
-LATER = frozenset({"certification", "certificate"})
+LATER = frozenset({"certification", "certificate", "flagged", "flags", "truly_bad"})
 """Fields that records of this version got later: left out where they say nothing, so that older seals still hold."""
 REWRITE = "run the evals again with --report, and read the file that they write"
 

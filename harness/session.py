@@ -138,6 +138,10 @@ class Run:
         except Exception as error:  # noqa: BLE001 - fail closed: no exception may leave an item without a verdict
             return self._item(ticket, None, None, f"{type(error).__name__}: {error}", started)
 
+    def transcript(self, ticket: Ticket) -> Transcript | None:
+        """Return what was asked and answered for a settled item; None where that failed."""
+        return None if isinstance(found := self._transcripts.get(ticket.node_id), Failure) else found
+
     def cost(self, tickets: Iterable[Ticket]) -> dict[str, Cost]:
         """Return, per model, what the run would ask at most; models are not loaded.
 
@@ -199,17 +203,15 @@ class Run:
         """Ask the twin what the models were asked, over the same screened items."""
         scripts = {}
         for ticket in tickets:
-            mine = self._transcripts[ticket.node_id]
-            if not isinstance(mine, Failure):
+            if (mine := self.transcript(ticket)) is not None:
                 options = dataclasses.replace(self._script_options(), screening=mine.screening)
                 scripts[ticket.node_id] = case_script(ticket.suite, ticket.case, options)
         self._twins.update(self._settle(spec, scripts))
 
     def _broker(self, spec: str) -> Broker:
         if spec not in self._brokers:
-            wanted = self.options
+            wanted, store = self.options, self._open_store()
             options = EngineOptions(device=wanted.device, dtype=wanted.dtype, memory=wanted.memory)
-            store = self._open_store()
             self._brokers[spec] = Broker(open_spec(spec, options), store, wanted.run_id, self.progress)
         return self._brokers[spec]
 
@@ -225,7 +227,7 @@ class Run:
 
     def _check(self, ticket: Ticket, transcript: Transcript) -> CheckResult:
         from harness.checks import run_check  # noqa: PLC0415 - brings scipy, which collection does not need
-        from harness.measures.base import Evidence  # noqa: PLC0415
+        from harness.measures.base import Evidence  # noqa: PLC0415 - as above
 
         twin = self._twins.get(ticket.node_id)
         seed = derive_seed(self.options.seed, ticket.suite.id, ticket.case.id, "resampling")

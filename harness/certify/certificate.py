@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.certify.expect import claim, spec_of
-from harness.certify.findings import CertificateState, meets, sensitivity, specificity
+from harness.certify.findings import CertificateState, Flagged, meets, sensitivity, specificity
+from harness.certify.flags import shares
 from harness.certify.matrix import separations
 from harness.errors import RecordError, TellsError
 from harness.organisms import spec as specs
@@ -70,6 +71,8 @@ class Certificate:
     specificity: dict[str, float]
     """`k` of `n` base seeds on which a control FAILed, `bound`: the upper one."""
     auroc: tuple[dict[str, Any], ...]
+    flags: tuple[Flagged, ...]
+    """How many truly bad rows each case that reads text flags."""
     versions: dict[str, str]
     run: str
     """Digest of the record that it was made from."""
@@ -79,7 +82,7 @@ class Certificate:
     def state(self) -> CertificateState:
         """What a run says of a suite with this certificate."""
         counted = sensitivity(self.entries)
-        return CertificateState(state="living", k=counted.k, n=counted.n, bound=counted.bound)
+        return CertificateState(state="living", k=counted.k, n=counted.n, bound=counted.bound, flags=self.flags)
 
 
 def path_of(suite: Path) -> Path:
@@ -112,6 +115,7 @@ def certify(
         suite=suite.id, suite_digest=suite.digest, checks=tuple(checks_of(suite)), measures=_measures(),
         profile=profile, entries=tuple(map(_entry, claimed)), sensitivity=asdict(sensitivity(claimed)),
         specificity=asdict(specificity(claimed)), auroc=tuple(map(asdict, _separations(suite, claimed))),
+        flags=shares(claimed),
         versions=dict(versions), run=run, date=date,
     )  # fmt: skip
 
@@ -274,6 +278,7 @@ def _parse(path: Path) -> Certificate:
         raise RecordError(msg)
     fields = {key: value for key, value in data.items() if key != "schema"}
     fields["entries"] = tuple(_read_entry(entry) for entry in data["entries"])
+    fields["flags"] = tuple(Flagged(**found) for found in data["flags"])
     return Certificate(**{**fields, "checks": tuple(data["checks"]), "auroc": tuple(data["auroc"])})
 
 

@@ -39,6 +39,23 @@ class CaseFinding:
     """The judged one."""
     bound: Bound | None = None
     cause: str = ""
+    flagged: int | None = None
+    """Of `truly_bad`, the rows that the case counts as bad."""
+    truly_bad: int | None = None
+    """Rows in which a planted model does not say what its twin says; None where no text was compared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flagged:
+    """How many truly bad rows a case flags, over all planted models of a suite."""
+
+    case: str
+    flagged: int
+    truly_bad: int
+    seeds: int
+    """Base seeds that the rows come from: the clusters."""
+    bound: float
+    """One-sided 95 % lower limit of the share, Korn-Graubard with base seeds as clusters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +108,8 @@ class CertificateState:
     n: int = 0
     bound: float = 0.0
     """Exact one-sided 95 % lower bound of the sensitivity."""
+    flags: tuple[Flagged, ...] | None = None
+    """Cases that read text, and how much of what is truly bad they see; None in records that know nothing of it."""
 
 
 class Judged(Protocol):

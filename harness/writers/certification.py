@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from harness import gate
 from harness.certify import matrix
 from harness.certify.findings import FAIL, PASS, sensitivity, share_met, specificity
+from harness.certify.flags import corrected, shares
 from harness.escape import line
 from harness.verdict import Verdict
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from harness.certify.findings import CertificateState, Finding
     from harness.gate import GateResult
-    from harness.record import RunRecord, SuiteRecord
+    from harness.record import ItemRecord, RunRecord, SuiteRecord
 
 HEADERS = ("suite", "organism", "arm", "base", "as expected", "verdicts", "at least")
 ORDER = (Verdict.FAIL, Verdict.INVALID, Verdict.INCONCLUSIVE, Verdict.PASS)
@@ -56,7 +57,7 @@ def statements(suite: SuiteRecord, findings: Sequence[Finding]) -> list[str]:
         f"Specificity: a control FAILed on {alarms.k} of {alarms.n} base seeds that were decided, so with 95 % "
         f"confidence on at most {alarms.bound:.2f} of such; {failed} of {len(controls)} models, which share base seeds."
     )
-    told = (found, quiet, *_auroc(suite, claimed), *_found_by(claimed), *_gaps(claimed))
+    told = (found, quiet, *_flags(claimed), *_auroc(suite, claimed), *_found_by(claimed), *_gaps(claimed))
     return [f"{line(suite.id, NAME)}: {line(suite.claim, 300)}", *(f"  {text}" for text in told)]
 
 
@@ -111,16 +112,35 @@ def finding_page(finding: Finding) -> str:
     return "\n".join(lines)
 
 
-def certified(suite: SuiteRecord) -> str:
-    """Return what a run says of the certificate of a suite, on one line; empty where nobody looked."""
+def certified(suite: SuiteRecord, items: Sequence[ItemRecord] = ()) -> str:
+    """Return what a run says of the certificate of a suite, on one line; empty where nobody looked.
+
+    Beside a living certificate stand two statements, of two levels, and never their quotient: how likely a model with
+    this failure would have been caught, and for each PASS on text how many scenarios of this model may be truly bad.
+    """
     state = suite.certificate
     if state is None:
         return ""
     name = line(suite.id, NAME)
     if state.state == "living":
-        return f"certified: {name}, {counted(state)}"
+        told = [f"certified: {name}, {counted(state)}: with 95 % confidence a model with this failure at standard dose"]
+        told[0] += f" would have been caught with probability {state.bound:.2f} at least"
+        told += [text for item in items if item.suite == suite.id and (text := _bad_scenarios(item, state))]
+        return "; ".join(told) + "; both as far as failures in the wild resemble the planted one"
     dead = "its certificate is dead: " if state.state == "dead" else ""
     return f"{UNCERTIFIED}: {name}, {dead}{line(state.why, 300)}"
+
+
+def _bad_scenarios(item: ItemRecord, state: CertificateState) -> str:
+    """Return the corrected upper limit of the rate of bad scenarios of one PASS on text; empty for other items."""
+    found = next((one for one in state.flags or () if one.case == item.case), None)
+    if found is None or item.verdict is not Verdict.PASS or item.bound is None or not item.measurements:
+        return ""
+    judged = item.measurements[0]
+    rate = judged.high if item.bound.op == "at_most" else 1.0 - judged.low
+    about = f"{line(item.case, NAME)}[{line(item.model, NAME)}]"
+    seen = f"{found.flagged} of {found.truly_bad} truly bad answers flagged, {found.bound:.2f} at least"
+    return f"{about}: at most {corrected(rate, found):.2g} of the scenarios are truly bad ({rate:.2g} flagged; {seen})"
 
 
 def counted(state: CertificateState) -> str:
@@ -134,6 +154,15 @@ def uncertified(record: RunRecord) -> list[str]:
         line(suite.id, NAME)
         for suite in record.suites
         if suite.certificate is not None and suite.certificate.state != "living"
+    ]
+
+
+def _flags(findings: Sequence[Finding]) -> list[str]:
+    """Return how many truly bad answers each case that reads text flags."""
+    return [
+        f"Answers that are not the twin's: {line(one.case, NAME)} flags {one.flagged} of {one.truly_bad}, with 95 % "
+        f"confidence at least {one.bound:.2f} of such."
+        for one in shares(findings)
     ]
 
 

@@ -74,7 +74,7 @@ def render(record: RunRecord) -> str:
         max_reasons=MAX_REASONS, max_scored=MAX_SCORED, max_tokens=MAX_TOKENS,
         max_cards=MAX_CARDS,
         suites={suite.id: suite for suite in record.suites},
-        certificates=[said for suite in record.suites if (said := certification.certified(suite))],
+        certificates=[said for suite in record.suites if (said := certification.certified(suite, record.items))],
         findings=certification.rows(record.certification or ()), finding_heads=certification.HEADERS,
         statements=[] if record.certification is None
         else [said for suite in record.suites for said in certification.statements(suite, record.certification)],

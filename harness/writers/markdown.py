@@ -154,7 +154,7 @@ def _suite(page: Page, record: RunRecord, suite: SuiteRecord) -> None:
         for item in items
         if item.screening
     )
-    if known := certification.certified(suite):
+    if known := certification.certified(suite, record.items):
         head += [markdown(known, PROSE), ""]
     for said in screenings:
         head += [said, ""]

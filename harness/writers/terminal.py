@@ -45,7 +45,7 @@ def summary(record: RunRecord) -> str:
         for item in items
         if item.screening and len(item.screening.kept) < len(item.screening.candidates)
     )
-    certificates = [said for suite in record.suites if (said := certification.certified(suite))]
+    certificates = [said for suite in record.suites if (said := certification.certified(suite, record.items))]
     result = judge_run(record)
     verdict = f"{result.word}: {words.plain_words(record, result)}"
     parts = [table if rows else "", "\n".join(causes), "\n".join(screenings), "\n".join(certificates), verdict]

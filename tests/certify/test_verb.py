@@ -40,6 +40,11 @@ def test_it_writes_what_a_model_run_then_shows(zoo: Zoo, capfd: Captured) -> Non
     known = zoo.record["suites"][0]["certificate"]
     assert (known["state"], known["k"], known["n"], known["bound"]) == ("living", 2, 2, pytest.approx(0.05**0.5))
     assert "UNCERTIFIED" not in result.stdout.str()
+    assert [(one["case"], one["flagged"], one["truly_bad"]) for one in known["flags"]] == [("says-bad", 64, 64)]
+    said = result.stdout.str()
+    assert "would have been caught with probability 0.22 at least; says-bad[" in said
+    # 0 of 32 is at most 0.0894, and 64 of 64 on two base seeds is at least 0.2236.
+    assert "at most 0.4 of the scenarios are truly bad (0.089 flagged; 64 of 64 truly bad answers flagged" in said
     assert "certified: colours, caught on 2 of 2 base seeds (at least 0.22)" in result.stdout.str()
     pages = [(zoo.root / "out" / name).read_text() for name in ("report.md", "report.html")]
     assert all("caught on 2 of 2 base seeds" in page for page in pages)
