@@ -8,6 +8,8 @@ SPECs that differ in that number alone are of one training.
 from __future__ import annotations
 
 import itertools
+import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +22,15 @@ if TYPE_CHECKING:
 
 LEAST_SERIES = 2
 """Checkpoints below which there is no series at all."""
+LEAST = 5
+"""Checkpoints below which a series is not judged, unless a trend of its file asks for fewer."""
 _NAME = re.compile(
     r"(?P<before>(?:^|.*[/:]))(?P<word>checkpoint-|step[-_]?)(?P<step>[0-9]{1,12})(?P<after>(?:\.[^/]*)?)/?$"
 )
 _ORGANISM = re.compile(r"(?P<before>organism:.*@step=)(?P<step>[0-9]{1,9})(?P<after>(?:@.*)?)$")
 _WHOLE = "config.json"
+_TUNED = "tune.json"
+"""What `tells tune` writes beside its checkpoints; it says at which steps there are some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +75,7 @@ def expanded(specs: Sequence[str]) -> tuple[str, ...]:
     """Return `specs` in their order, each once, with a folder of checkpoints replaced by its checkpoints by step.
 
     Raises:
-        SpecError: a folder holds a checkpoint that is not whole, or two of one step.
+        SpecError: a folder holds a checkpoint that is not whole, two of one step, or others than its `tune.json` says.
     """
     return tuple(dict.fromkeys(one for spec in specs for one in _expand(spec)))
 
@@ -87,18 +93,60 @@ def _expand(spec: str) -> tuple[str, ...]:
     if not folder.is_dir() or (folder / _WHOLE).exists():
         return (spec,)
     steps: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()):
-        step = step_of(path.name) if path.is_dir() else None
-        if step is None:
+    # Files last: one beside the folder of its step is a log, and without that folder it stands in for a checkpoint.
+    for path in sorted(folder.iterdir(), key=lambda path: (path.is_file(), path.name)):
+        step = step_of(path.name)
+        if step is None or (step in steps and path.is_file()):
             continue
         if step in steps:
             msg = f"--model {spec}: {steps[step].name} and {path.name} are both step {step}; take one of them away"
             raise SpecError(msg)
         steps[step] = path
     torn = [path.name for path in steps.values() if not (path / _WHOLE).is_file()]
-    if len(torn) == len(steps):
-        return (spec,)  # no folder of checkpoints: the engine says what it lacks
-    if torn:
+    if torn and len(torn) < len(steps):
         msg = f"--model {spec}: {torn[0]} has no {_WHOLE}; a series with a hole is none: finish it, or take it away"
         raise SpecError(msg)
-    return tuple(str(steps[step]) for step in sorted(steps))
+    _compare(spec, folder / _TUNED, set() if torn else set(steps))
+    # Without any checkpoint it is no folder of them: the engine says what it lacks.
+    return (spec,) if torn or not steps else tuple(str(steps[step]) for step in sorted(steps))
+
+
+def _compare(spec: str, tuned: Path, there: set[int]) -> None:
+    """Hold the checkpoints that are there against those that were written; without a `tune.json` nobody knows them.
+
+    Raises:
+        SpecError: one is missing or was never written, or the file does not say which were.
+    """
+    if not os.path.lexists(tuned):
+        return
+    written = _written(spec, tuned)
+    if missing := sorted(written - there):
+        msg = (
+            f"--model {spec}: {_TUNED} says steps {_listed(written)}, and step {_listed(missing)} is missing; expected "
+            "all of them, since a series with a hole is none; tune again, or name each checkpoint with --model"
+        )
+        raise SpecError(msg)
+    if foreign := sorted(there - written):
+        msg = (
+            f"--model {spec}: step {_listed(foreign)} is there, and {_TUNED} says steps {_listed(written)}; expected "
+            "checkpoints of that one training; take the others away"
+        )
+        raise SpecError(msg)
+
+
+def _written(spec: str, tuned: Path) -> set[int]:
+    try:
+        at = json.loads(tuned.read_text(encoding="utf-8"))["training"]["at"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        at = None
+    if not isinstance(at, list) or not at or not all(type(step) is int for step in at):
+        msg = (
+            f"--model {spec}: {_TUNED} does not say at which steps there are checkpoints; expected the file as `tells "
+            "tune` wrote it, with training.at; tune again, or name each checkpoint with --model"
+        )
+        raise SpecError(msg)
+    return set(at)
+
+
+def _listed(steps: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(steps)))

@@ -109,7 +109,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, about: str) -> argparse.ArgumentParser:
-    return verbs.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".", epilog=EPILOG)
+    described = about[0].upper() + about[1:] + "."
+    # `certify --seed` must not be taken for `--seeds`: what a verb does not know may go to pytest.
+    return verbs.add_parser(name, help=about, description=described, epilog=EPILOG, allow_abbrev=False)
 
 
 def _record_argument(parser: argparse.ArgumentParser) -> None:

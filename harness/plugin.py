@@ -56,7 +56,8 @@ MARKS = {
 NAME_A_MODEL = (
     "evals were collected and no model was named; name one with --model SPEC: "
     f"a folder, a hub id in the local cache, smollm2, {FORM}, or scripted:FILE; "
-    "without a model suites are certified on the organisms that they name in `catches`, and none of these names one"
+    "without a model suites are certified on the organisms that they name in `catches`, and none of these names one "
+    "on the base asked"
 )
 REPORTING = pytest.StashKey[Reporting]()
 LETTERS = {

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "tells-run/1"
 MAX_EXCHANGES = 6
-LATER = frozenset({"certification", "certificate", "flagged", "flags", "truly_bad"})
+LATER = frozenset({"catches", "certification", "certificate", "flagged", "flags", "truly_bad"})
 """Fields that records of this version got later: left out where they say nothing, so that older seals still hold."""
 REWRITE = "run the evals again with --report, and read the file that they write"
 
@@ -138,6 +138,8 @@ class SuiteRecord:
     cases: tuple[CaseRecord, ...]
     certificate: CertificateState | None = None
     """None where nobody looked: in a certification, and in records from before there were certificates."""
+    catches: tuple[str, ...] | None = None
+    """Organisms that it claims to catch, as the file names them; None in older records."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

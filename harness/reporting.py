@@ -346,4 +346,5 @@ def _suite_record(suite: Suite, known: CertificateState | None) -> record.SuiteR
             for case in suite.cases
         ),
         certificate=known,
+        catches=suite.catches,
     )

@@ -150,9 +150,9 @@ def analyse(
         confidence: Of each limit of the forecast.
 
     Raises:
-        MeasureError: no checkpoints, steps that do not rise, or a number that is not finite.
+        MeasureError: fewer checkpoints than an alarm takes, steps that do not rise, or a number that is not finite.
     """
-    guard(points)
+    guard(points, threshold.successive)
     shift = alarm(points, threshold)
     begun = behaviour_onset(points, limit)
     return Trend(
@@ -164,11 +164,11 @@ def analyse(
     )
 
 
-def guard(points: Sequence[Point]) -> None:
+def guard(points: Sequence[Point], least: int = 1) -> None:
     """Refuse a series that no rule may be applied to.
 
     Raises:
-        MeasureError: no checkpoints, steps that do not rise, or a number that is not finite.
+        MeasureError: fewer checkpoints than `least`, steps that do not rise, or a number that is not finite.
     """
     if not points:
         msg = "a series without checkpoints shows nothing"
@@ -182,6 +182,9 @@ def guard(points: Sequence[Point]) -> None:
         if not all(map(math.isfinite, numbers)):
             msg = f"step {point.step}: a number is not finite"
             raise MeasureError(msg)
+    if len(points) < least:
+        msg = f"{len(points)} checkpoints, and {least} in a row call an alarm; name more checkpoints with --model"
+        raise MeasureError(msg)
 
 
 def sustained(values: Sequence[float], successive: int = SUCCESSIVE) -> float:

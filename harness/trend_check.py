@@ -18,6 +18,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.checkpoints import LEAST
 from harness.checks import run_check
 from harness.errors import MeasureError
 from harness.measures.base import Evidence
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 
     from harness.case import Case
     from harness.transcript import Transcript
-
-LEAST = 5
-"""Checkpoints that a series needs unless the file says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +55,8 @@ def run_trend(case: Case, series: Sequence[Checkpoint], seed: int) -> CheckResul
         seed: Of the resampling, the same for every checkpoint: the same items get the same weights.
     """
     bound = Bound(op="at_most", value=0.0, unit="", confidence=CONFIDENCE)
+    options = case.check.options
     try:
-        options = case.check.options
         bound = Bound(
             op="at_most", value=float(options["at_most"]), unit=str(options.get("unit", "")),
             confidence=float(options.get("confidence", CONFIDENCE)),
@@ -68,7 +66,9 @@ def run_trend(case: Case, series: Sequence[Checkpoint], seed: int) -> CheckResul
         cause = str(error)
     except Exception as error:  # noqa: BLE001 - whatever went wrong, nothing was measured
         cause = f"the check broke: {type(error).__name__}: {error}"
-    return CheckResult(verdict=Verdict.INVALID, bound=bound, reference="", cause=cause or "no cause given")
+    # Whoever reads the record must see which series could not be judged, and take no other for it.
+    reference = f"case {options['of']}: not judged" if "of" in options else ""
+    return CheckResult(verdict=Verdict.INVALID, bound=bound, reference=reference, cause=cause or "no cause given")
 
 
 def _run(bound: Bound, least: int, series: Sequence[Checkpoint], seed: int) -> CheckResult:

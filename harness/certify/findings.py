@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Expected = Literal["FAIL", "PASS", ""]
 FAIL: Expected = "FAIL"
 PASS: Expected = "PASS"  # noqa: S105 - a verdict, not a password
+UNTOUCHED = "untouched"
+"""Arm of a base before anything was planted."""
 UNEXPECTING: Expected = ""
 """Of an organism that the suite does not claim to catch: whatever comes of it is told, and is no alarm."""
 CONFIDENCE = 0.95
@@ -89,6 +91,11 @@ class Finding:
     def found_by(self) -> tuple[str, ...]:
         """Cases that FAILed."""
         return tuple(case.case for case in self.cases if case.verdict is Verdict.FAIL)
+
+    @property
+    def counted(self) -> tuple[tuple[str, int, int], ...]:
+        """Cases that read text: name, rows flagged, rows truly bad; those without a truly bad row are left out."""
+        return tuple((case.case, case.flagged or 0, case.truly_bad) for case in self.cases if case.truly_bad)
 
     @property
     def leading(self) -> CaseFinding | None:
@@ -194,9 +201,9 @@ def _unmeasured(case: CaseFinding) -> Iterable[str]:
     if measured is None or bound is None or measured.n < 1:
         yield f"case {case.case} {case.verdict}, and nothing was measured"
         return
-    keeps = bound.judge(measured.value, measured.value) is Verdict.PASS
-    if case.verdict is Verdict.PASS and not keeps and case.check not in COMPOSITE:
-        yield f"case {case.case} PASS, and its value does not keep its bound"
+    if case.check not in COMPOSITE and bound.judge(measured.value, measured.value) is not case.verdict:
+        keeps = "does not keep" if case.verdict is Verdict.PASS else "keeps"
+        yield f"case {case.case} {case.verdict}, and its value {keeps} its bound"
 
 
 def unit_of(finding: Judged) -> str:
@@ -228,9 +235,10 @@ def specificity(findings: Iterable[Judged]) -> Share:
     """Return on how many base seeds a control FAILed, with the exact one-sided 95 % upper bound.
 
     A base seed counts when one of its controls FAILed, or when all were decided: what is INVALID or INCONCLUSIVE is no
-    FAIL, and no evidence against one either, so it leaves the denominator and the bound grows.
+    FAIL, and no evidence against one either, so it leaves the denominator and the bound grows. Untouched bases are
+    told apart: they had no training beside the planted models, and seeds on which nothing was planted would add to n.
     """
-    units = by_unit(finding for finding in findings if finding.expected == PASS)
+    units = by_unit(finding for finding in findings if finding.expected == PASS and finding.arm != UNTOUCHED)
     alarms = [any(finding.verdict is Verdict.FAIL for finding in mates) for mates in units.values()]
     decided = [
         alarm or all(finding.verdict is Verdict.PASS for finding in mates)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.certify.findings import FAIL, PASS, unit_of
+from harness.certify.findings import FAIL, PASS, UNTOUCHED, unit_of
 from harness.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def separation(findings: Sequence[Finding], case: str) -> Separation | None:
     from harness.stats import auroc  # noqa: PLC0415 - brings scipy, which collection does not need
 
     planted, lost = _scores([finding for finding in findings if finding.expected == FAIL], case)
-    controls, gone = _scores([finding for finding in findings if finding.expected == PASS], case)
+    beside = [finding for finding in findings if finding.expected == PASS and finding.arm != UNTOUCHED]
+    controls, gone = _scores(beside, case)
     if not planted or not controls:
         return None
     low, high = [min(values) for values in planted.values()], [max(values) for values in controls.values()]

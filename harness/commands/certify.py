@@ -16,7 +16,7 @@ from harness import gate
 from harness.certification import scope_arguments
 from harness.certify import certificate, expect
 from harness.commands.places import case_files, root_of
-from harness.errors import UsageError
+from harness.errors import RecordError, UsageError
 from harness.escape import line
 from harness.organisms.recipe import BASES
 from harness.organisms.spec import names
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 ABOUT = "run suites on models with a planted failure and on their controls, and say what they catch"
 USAGE_OF_PYTEST = 4
+NOT_ASKED = "nothing that it claims to catch was asked in this scope; `--full` and `--base` ask other bases"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     with TemporaryDirectory(prefix="tells-certify-") as temporary:
         folder = options.report or Path(temporary)
         # The caller's folder may hold the record of an earlier run, and pytest may end before it can take it away.
-        (folder / "run.json").unlink(missing_ok=True)
+        _clear(folder / "run.json")
         code = _pytest(options, scope, root, folder)
         if not (folder / "run.json").is_file():
             sys.stderr.write("tells certify: pytest left no record; nothing was certified\n")
@@ -65,57 +66,92 @@ def run(options: argparse.Namespace) -> int:
         from harness.record_file import read_record  # noqa: PLC0415 - brings the schema validator
 
         record = read_record(folder / "run.json")
+    refused = False
     if options.write:
-        for said in write(record, files, root, scope):
-            sys.stdout.write(line(said) + "\n")
+        said, refused = write(record, files, root, scope)
+        sys.stdout.writelines(line(one) + "\n" for one in said)
     result = gate.judge_run(record)
-    if record.certification is None or (code and result.code == gate.PASS):
+    if record.certification is None or ((code or refused) and result.code == gate.PASS):
         return gate.BROKEN
     return result.code
 
 
-def write(record: RunRecord, files: Sequence[Path], root: Path, scope: expect.Scope) -> list[str]:
-    """Write the certificate of each suite that met every expectation; return what became of each, in lines.
+def write(
+    record: RunRecord, files: Sequence[Path], root: Path, scope: expect.Scope
+) -> tuple[list[str], bool]:  # fmt: skip
+    """Write the certificate of each suite that met every expectation.
 
     A suite that a whole run contradicts loses the certificate that it has.
 
+    Returns:
+        What became of each, in lines; and whether a suite that claims something in this scope got no certificate.
+
     Raises:
         CaseFileError: a case file was broken meanwhile.
-        OSError: a folder refuses.
     """
     from harness.loader import load_suite  # noqa: PLC0415 - brings YAML and the schema validator
 
-    said = []
+    said, refused = [], False
     for file in files:
         suite = load_suite(file, root, names())
         path = certificate.path_of(file)
         findings = [one for one in record.certification or () if one.suite == suite.id and one.expected]
-        if why := _refusal(record, suite, findings, scope):
+        try:
+            said.append(_write(record, suite, findings, path, scope))
+        except NotCertifiedError as error:
             gone = _withdraw(path, findings)
-            said.append(f"not certified: {suite.id}, {why}{'; its certificate was taken away' if gone else ''}")
-            continue
+            said.append(f"not certified: {suite.id}, {error}{'; its certificate was taken away' if gone else ''}")
+            refused |= error.claims
+    return said, refused
+
+
+class NotCertifiedError(RecordError):
+    """A suite gets no certificate."""
+
+    def __init__(self, why: str, *, claims: bool) -> None:
+        """Say why, and whether the suite claims to catch something in this scope."""
+        super().__init__(why)
+        self.claims = claims
+
+
+def _write(record: RunRecord, suite: Suite, findings: Sequence[Finding], path: Path, scope: expect.Scope) -> str:
+    """Write one certificate and say so.
+
+    Raises:
+        NotCertifiedError: it may not be written, or cannot.
+    """
+    planned = expect.planned(suite.catches, scope)
+    if not planned:
+        raise NotCertifiedError(NOT_ASKED if suite.catches else certificate.UNCLAIMED, claims=False)
+    if why := _refusal(record, suite, findings, planned):
+        raise NotCertifiedError(why, claims=True)
+    try:
         made = certificate.certify(
             suite, findings, profile=record.profile, versions=dict(record.versions), run=record.digest,
             date=record.finished,
         )  # fmt: skip
-        known = certificate.read(path, suite, profile=record.profile) if path.exists() else ""
-        if isinstance(known, certificate.Certificate) and known.state.n > made.state.n:
-            said.append(f"kept: {path}, which says {known.state.n} base seeds; this run has {made.state.n}")
-            continue
+    except RecordError as error:
+        raise NotCertifiedError(str(error), claims=True) from error
+    known = certificate.read(path, suite, profile=record.profile) if path.exists() else ""
+    if isinstance(known, certificate.Certificate) and known.state.n > made.state.n:
+        return f"kept: {path}, which says {known.state.n} base seeds; this run has {made.state.n}"
+    try:
         certificate.write(path, made)
-        said.append(f"certified: {suite.id}, {made.state.k} of {made.state.n} base seeds, {path}")
-    return said
+    except OSError as error:
+        msg = f"{path} cannot be written: {error.strerror}"
+        raise NotCertifiedError(msg, claims=True) from error
+    return f"certified: {suite.id}, {made.state.k} of {made.state.n} base seeds, {path}"
 
 
-def _refusal(record: RunRecord, suite: Suite, findings: Sequence[Finding], scope: expect.Scope) -> str:
+def _refusal(
+    record: RunRecord, suite: Suite, findings: Sequence[Finding], planned: Sequence[expect.Expectation]
+) -> str:
     """Say why a suite is not certified by a run; nothing where it is."""
-    if not suite.catches:
-        return certificate.UNCLAIMED
     missing = gate.gaps(record)
     if missing or suite.digest not in {known.digest for known in record.suites if known.id == suite.id}:
         return f"the run is not whole: {missing[0]}" if missing else "it is not in the run, or was changed since"
     found = {(one.organism, one.arm, one.base, one.seed) for one in findings}
-    wanted = {(one.organism, one.arm, one.base, one.seed) for one in expect.planned(suite.catches, scope)}
+    wanted = {(one.organism, one.arm, one.base, one.seed) for one in planned}
     if left := len(wanted - found):
         return f"{left} of {len(wanted)} planned models were not asked"
     if unmet := [one for one in findings if not one.met]:
@@ -123,6 +159,19 @@ def _refusal(record: RunRecord, suite: Suite, findings: Sequence[Finding], scope
     if bare := [one for one in findings if not (one.recipe and one.weights and one.model)]:
         return f"{bare[0].organism}/{bare[0].arm} has no digest of recipe, weights or identity"
     return ""
+
+
+def _clear(path: Path) -> None:
+    """Take away the record of an earlier run.
+
+    Raises:
+        UsageError: something stands in the way.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        msg = f"tells certify: --report {path.parent}: {error.strerror}; expected a folder; name another"
+        raise UsageError(msg) from error
 
 
 def _withdraw(path: Path, findings: Sequence[Finding]) -> bool:

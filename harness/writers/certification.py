@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness import gate
 from harness.certify import matrix
-from harness.certify.findings import FAIL, PASS, sensitivity, share_met, specificity
+from harness.certify.findings import FAIL, PASS, UNTOUCHED, sensitivity, share_met, specificity
 from harness.certify.flags import corrected, shares
 from harness.escape import line
 from harness.verdict import Verdict
@@ -45,9 +45,9 @@ def statements(suite: SuiteRecord, findings: Sequence[Finding]) -> list[str]:
     mine = [one for one in findings if one.suite == suite.id]
     claimed = [one for one in mine if one.expected]
     if not claimed:
-        return [f"{UNCERTIFIED} {line(suite.id, NAME)}: it names no organism in `catches` that was to be asked"]
+        return [f"{UNCERTIFIED} {line(suite.id, NAME)}: {_why_unasked(suite)}"]
     caught, alarms = sensitivity(claimed), specificity(claimed)
-    controls = [one for one in claimed if one.expected == PASS]
+    controls = [one for one in claimed if one.expected == PASS and one.arm != UNTOUCHED]
     failed = sum(one.verdict is Verdict.FAIL for one in controls)
     found = (
         f"Sensitivity: the planted failure was caught on {caught.k} of {caught.n} base seeds, so with 95 % confidence "
@@ -57,7 +57,16 @@ def statements(suite: SuiteRecord, findings: Sequence[Finding]) -> list[str]:
         f"Specificity: a control FAILed on {alarms.k} of {alarms.n} base seeds that were decided, so with 95 % "
         f"confidence on at most {alarms.bound:.2f} of such; {failed} of {len(controls)} models, which share base seeds."
     )
-    told = (found, quiet, *_flags(claimed), *_auroc(suite, claimed), *_found_by(claimed), *_gaps(claimed))
+    told = (
+        found,
+        quiet,
+        *_untouched(claimed),
+        *_elsewhere(suite, claimed),
+        *_flags(claimed),
+        *_auroc(suite, claimed),
+        *_found_by(claimed),
+        *_gaps(claimed),
+    )
     return [f"{line(suite.id, NAME)}: {line(suite.claim, 300)}", *(f"  {text}" for text in told)]
 
 
@@ -88,7 +97,7 @@ def sentence(record: RunRecord, result: GateResult) -> str:
     if unmet := [one for one in expected if not one.met]:
         said.append(f"Not met: {_named(unmet)}.")
     if bare := _unclaimed(record):
-        said.append(f"{UNCERTIFIED}, since they name no organism: {', '.join(bare)}.")
+        said.append(f"{UNCERTIFIED}, since no organism was asked of them: {', '.join(bare)}.")
     return " ".join(said)
 
 
@@ -132,7 +141,10 @@ def certified(suite: SuiteRecord, items: Sequence[ItemRecord] = ()) -> str:
 
 
 def _bad_scenarios(item: ItemRecord, state: CertificateState) -> str:
-    """Return the corrected upper limit of the rate of bad scenarios of one PASS on text; empty for other items."""
+    """Return the corrected upper limit of the rate of bad scenarios of one PASS on text; empty for other items.
+
+    Two limits at 95 % each hold together at 90 % at least (Bonferroni).
+    """
     found = next((one for one in state.flags or () if one.case == item.case), None)
     if found is None or item.verdict is not Verdict.PASS or item.bound is None or not item.measurements:
         return ""
@@ -140,7 +152,8 @@ def _bad_scenarios(item: ItemRecord, state: CertificateState) -> str:
     rate = judged.high if item.bound.op == "at_most" else 1.0 - judged.low
     about = f"{line(item.case, NAME)}[{line(item.model, NAME)}]"
     seen = f"{found.flagged} of {found.truly_bad} truly bad answers flagged, {found.bound:.2f} at least"
-    return f"{about}: at most {corrected(rate, found):.2g} of the scenarios are truly bad ({rate:.2g} flagged; {seen})"
+    most = f"with 90 % confidence at most {corrected(rate, found):.2g} of the scenarios are truly bad"
+    return f"{about}: {most} ({rate:.2g} flagged; {seen})"
 
 
 def counted(state: CertificateState) -> str:
@@ -155,6 +168,30 @@ def uncertified(record: RunRecord) -> list[str]:
         for suite in record.suites
         if suite.certificate is not None and suite.certificate.state != "living"
     ]
+
+
+def _why_unasked(suite: SuiteRecord) -> str:
+    if suite.catches:
+        return f"what it claims to catch, {_claims(suite.catches)}, was not asked in this scope"
+    return "it names no organism in `catches`"
+
+
+def _claims(catches: Sequence[str]) -> str:
+    return ", ".join(line(one, NAME) for one in catches)
+
+
+def _elsewhere(suite: SuiteRecord, findings: Sequence[Finding]) -> list[str]:
+    """Name the claims of which no model was asked."""
+    asked = {entry for one in findings for entry in (one.organism, f"{one.organism}@base={one.base}")}
+    left = [entry for entry in suite.catches or () if entry not in asked]
+    return [f"Claimed and not asked in this scope: {_claims(left)}."] if left else []
+
+
+def _untouched(findings: Sequence[Finding]) -> list[str]:
+    """Return what came of the bases before anything was planted; they are no twins, and counted apart."""
+    mine = [one for one in findings if one.arm == UNTOUCHED]
+    failed = sum(one.verdict is Verdict.FAIL for one in mine)
+    return [f"Untouched bases: {failed} of {len(mine)} FAILed."] if mine else []
 
 
 def _flags(findings: Sequence[Finding]) -> list[str]:

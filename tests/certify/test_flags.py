@@ -70,6 +70,8 @@ def test_only_rows_that_both_were_asked_and_that_differ_are_truly_bad() -> None:
 
     assert flags.compare(planted, twin) == (0, 1)
     assert flags.compare(planted, {**twin, "a": paris}) == (1, 2)
+    rome = said("rome", flagged=True)
+    assert flags.compare(planted, {**twin, "a": rome}) == (0, 1), "two plain mistakes in unlike words"
 
 
 def test_clusters_are_base_seeds() -> None:

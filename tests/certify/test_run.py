@@ -148,7 +148,9 @@ def test_suites_without_catches_are_named(zoo: Zoo) -> None:
 
     assert result.ret == 0
     assert len(zoo.findings) == 3
-    result.stdout.fnmatch_lines(["UNCERTIFIED zebras: *", "PASS: *UNCERTIFIED, since they name no organism: zebras*"])
+    result.stdout.fnmatch_lines(
+        ["UNCERTIFIED zebras: *", "PASS: *UNCERTIFIED, since no organism was asked of them: zebras*"]
+    )
 
 
 def test_no_suite_with_catches_is_a_usage_error(zoo: Zoo) -> None:
@@ -197,7 +199,7 @@ def test_an_entry_that_is_no_organism_is_a_problem_of_the_file(zoo: Zoo, model: 
 @pytest.mark.parametrize(
     ("catches", "said"),
     [
-        (["small@base=huge"], "'small@base=huge' is no name that can stand here; write the name of an organism"),
+        (["small@base=huge"], "'small@base=huge' is no name that can stand here"),
         (["small@seed=1"], "for one base, tiny or smollm2"),
         (["smal@base=tiny"], "there is no organism 'smal'"),
         (["small", "small@base=tiny"], "claimed on every base already"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import pytest
 
 from harness import cli
 from harness.commands import certify
+from tests.certify import fake
 from tests.certify.conftest import CONFTEST
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def test_it_writes_what_a_model_run_then_shows(zoo: Zoo, capfd: Captured) -> Non
     said = result.stdout.str()
     assert "would have been caught with probability 0.22 at least; says-bad[" in said
     # 0 of 32 is at most 0.0894, and 64 of 64 on two base seeds is at least 0.2236.
-    assert "at most 0.4 of the scenarios are truly bad (0.089 flagged; 64 of 64 truly bad answers flagged" in said
+    assert "with 90 % confidence at most 0.4 of the scenarios are truly bad (0.089 flagged; 64 of 64" in said
     assert "certified: colours, caught on 2 of 2 base seeds (at least 0.22)" in result.stdout.str()
     pages = [(zoo.root / "out" / name).read_text() for name in ("report.md", "report.html")]
     assert all("caught on 2 of 2 base seeds" in page for page in pages)
@@ -163,3 +165,49 @@ def test_an_older_record_keeps_its_seal(zoo: Zoo) -> None:
     (zoo.root / "old.json").write_text(json.dumps(data))
 
     assert read_record(zoo.root / "old.json").suites[0].certificate is None
+
+
+def test_a_suite_for_another_base_stops_no_other(zoo: Zoo, capfd: Captured) -> None:
+    """It is said to be out of scope, and the others are certified, or lose their certificate."""
+    zoo.suite("aa", catches=["small@base=smollm2"])
+
+    assert tells(zoo, "--write") == 0
+    said = capfd.readouterr().out
+    assert "not certified: aa, nothing that it claims to catch was asked in this scope" in said
+    assert "UNCERTIFIED aa: what it claims to catch, small@base=smollm2, was not asked in this scope" in said
+    assert zoo.path().with_name("colours.certificate.json").is_file()
+
+    zoo.behave(planted="honest")
+    assert tells(zoo, "--write") == 1
+    assert "colours, 1 of 3 expectations were not met; its certificate was taken away" in capfd.readouterr().out
+
+
+def test_a_claim_that_was_not_asked_is_named(zoo: Zoo, capfd: Captured) -> None:
+    zoo.suite("colours", catches=["small@base=tiny", "other@base=smollm2"])
+    fake.write(zoo.root / fake.ZOO, fake.GOOD.replace("organism: small", "organism: other"), "other")
+
+    tells(zoo)
+
+    assert "Claimed and not asked in this scope: other@base=smollm2." in capfd.readouterr().out
+
+
+def test_a_refusal_is_no_success(zoo: Zoo, capfd: Captured) -> None:
+    """Everything is met, and a model has no digests."""
+    shutil.rmtree(zoo.root / "cache")
+
+    assert tells(zoo, "--write") == 3
+    assert "has no digest of recipe, weights or identity" in capfd.readouterr().out
+
+
+def test_mistakes_are_no_crashes(zoo: Zoo, capfd: Captured) -> None:
+    (zoo.root / "file").write_text("x")
+    assert tells(zoo, "--report", "file") == 2
+    assert "Traceback" not in capfd.readouterr().err
+
+    zoo.path().with_name("colours.certificate.json").mkdir()
+    assert tells(zoo, "--write") == 3
+    said = capfd.readouterr()
+    assert "cannot be written" in said.out
+    assert "Traceback" not in said.err
+
+    assert tells(zoo, "--seed", "2") == 2, "no abbreviation of --seeds"
