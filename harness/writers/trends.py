@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.case import COMPOSITE, TREND
-from harness.checkpoints import Series, series_of
+from harness.checkpoints import LEAST, Series, series_of
 from harness.errors import MeasureError
 from harness.escape import line
-from harness.trend import Point, Share, Threshold, Trend, alarm, analyse, guard
+from harness.trend import SUCCESSIVE, Point, Share, Threshold, Trend, alarm, analyse, guard
 from harness.verdict import Verdict
 from harness.writers import words
 
@@ -26,6 +26,10 @@ LIMIT = 0.01
 BEHAVIOUR = ("rate", "sampled_rate", "exact_probability")
 """Checks whose number is how often a behaviour shows, first choice first."""
 EXACT = "exact_probability"
+TAGGED = "sha256:"
+"""Beginning of the digest of a model that was opened."""
+TOPS = {"share": 1.0, "probability": 1.0, "AUROC": 1.0, "index": 1.0}
+"""Unit -> its largest value: no number exceeds a threshold there, and an alarm that cannot be called is none."""
 MAX_STEPS = 60
 """Rows of a table in a report; the ends of a longer series are shown."""
 
@@ -45,6 +49,15 @@ class CaseSeries:
     limit: float = LIMIT
     alarm: float | None = None
     """Threshold: of a trend that watches the case, else the bound of the case itself; None: there is none."""
+    digests: tuple[str, ...] = ()
+    """Of the models, one per checkpoint."""
+    trends: tuple[ItemRecord, ...] = ()
+    """What trends of the suite said of this series: those that watch the case, or broke before they could say which."""
+
+    @property
+    def least(self) -> int:
+        """Checkpoints that the series needs: a trend that judged it had the number that its file asks for."""
+        return SUCCESSIVE if any(item.verdict is not Verdict.INVALID for item in self.trends) else LEAST
 
     @property
     def holes(self) -> tuple[int, ...]:
@@ -82,6 +95,59 @@ class CaseSeries:
         guard(found)
         return found
 
+    def sound(self) -> list[Point]:
+        """Return the numbers of a series that is one: of as many models as steps, and refused by no trend of its file.
+
+        Raises:
+            MeasureError: as `points`; two checkpoints are the same model, one was never opened, or a trend is INVALID.
+        """
+        points = self.points()
+        known: dict[str, int] = {}
+        for step, digest in zip(self.series.steps, self.digests, strict=True):
+            if not digest.startswith(TAGGED):
+                msg = f"{self.name}: nobody knows which model step {step} is; expected its digest; run the evals again"
+                raise MeasureError(msg)
+            if digest in known:
+                msg = (
+                    f"{self.name}: steps {known[digest]} and {step} are the same weights; expected a model of its own "
+                    "at every step, since copies make a long quiet series; name each checkpoint once"
+                )
+                raise MeasureError(msg)
+            known[digest] = step
+        for item in self.trends:
+            if item.verdict is Verdict.INVALID:
+                why = line(item.cause, 200) or "no cause given"
+                msg = f"{self.name}: its trend {line(item.case, 80)} is INVALID ({why}); mend that, and run again"
+                raise MeasureError(msg)
+        return points
+
+    def judged(self, threshold: Threshold) -> list[Point]:
+        """Return the numbers of a series that this threshold may be applied to.
+
+        Raises:
+            MeasureError: as `sound`; there are too few checkpoints, or no number can exceed the threshold.
+        """
+        points, needed = self.sound(), max(self.least, threshold.successive)
+        if len(points) < needed:
+            msg = (
+                f"{self.name}: {len(points)} checkpoints; to be judged a series needs {needed}; name more with --model"
+            )
+            raise MeasureError(msg)
+        for unit in sorted(self.units):
+            if threshold.value >= TOPS.get(unit, math.inf):
+                msg = (
+                    f"{self.name}: no {line(unit, 20)} exceeds the threshold {threshold.value:.4g} ({threshold.note}), "
+                    f"so that no alarm could be called; expected one below {TOPS[unit]:g}; name more controls, or an "
+                    "--alarm without controls"
+                )
+                raise MeasureError(msg)
+        return points
+
+    @property
+    def units(self) -> frozenset[str]:
+        """Units of the numbers."""
+        return frozenset(found.unit for item in self.items if (found := _judged(item)) is not None)
+
 
 def _judged(item: ItemRecord | None) -> Measurement | None:
     """Return the judged number of an item; None where it has none that can be used."""
@@ -100,6 +166,7 @@ def collect(record: RunRecord, *, behaviour: str | None = None, limit: float | N
     """
     found = []
     by_id = {item.node_id: item for item in record.items}
+    digests = {model.spec: model.digest for model in record.models}
     for suite in record.suites:
         prefix = next((item.node_id.partition(f"::{suite.id}::")[0] for item in record.items if item.suite == suite.id),
                       suite.path)  # fmt: skip
@@ -108,7 +175,7 @@ def collect(record: RunRecord, *, behaviour: str | None = None, limit: float | N
             return tuple(by_id.get(f"{before}::{case}[{spec}]") for spec in series.specs)
 
         shown = _behaviour(record, suite, behaviour)
-        for series in series_of(model.spec for model in record.models):
+        for series in series_of(digests):
             for case in suite.cases:
                 items = row(case.id, series)
                 if case.check in {*COMPOSITE, TREND} or not any(items):
@@ -118,6 +185,9 @@ def collect(record: RunRecord, *, behaviour: str | None = None, limit: float | N
                     suite=suite.id, case=case.id, series=series, items=items,
                     shares=shares if any(shares) else (), behaviour=shown if any(shares) else "",
                     limit=_limit(shares, limit), alarm=_alarm(record, suite.id, case.id, items),
+                    digests=tuple(digests[spec] for spec in series.specs),
+                    trends=tuple(item for other in suite.cases if other.check == TREND
+                                 for item in row(other.id, series) if item and _watches(item, case.id)),
                 ))  # fmt: skip
     return found
 
@@ -140,10 +210,15 @@ def _limit(shares: Sequence[ItemRecord | None], wanted: float | None) -> float:
     return bounds[0] if bounds and 0.0 < bounds[0] < 1.0 else LIMIT
 
 
+def _watches(item: ItemRecord, case: str) -> bool:
+    """Tell whether a trend watches a case; one that broke before it could say which counts for all of its suite."""
+    return not item.reference or item.reference.startswith(f"case {case}: ")
+
+
 def _alarm(record: RunRecord, suite: str, case: str, items: Sequence[ItemRecord | None]) -> float | None:
     watching = [
         item for item in record.items
-        if item.suite == suite and item.check == TREND and item.reference.startswith(f"case {case}: ")
+        if item.suite == suite and item.check == TREND and item.reference and _watches(item, case)
     ]  # fmt: skip
     bounds = [item.bound for item in (*watching, *items) if item is not None and item.bound is not None]
     return bounds[0].value if bounds and bounds[0].op == "at_most" else None
@@ -176,16 +251,16 @@ def called(one: CaseSeries, threshold: Threshold) -> bool:
     Raises:
         MeasureError: it cannot be judged.
     """
-    return alarm(one.points(), threshold) is not None
+    return alarm(one.judged(threshold), threshold) is not None
 
 
 def lines(one: CaseSeries, threshold: Threshold | None) -> list[str]:
     """Return onset of the shift, onset of the behaviour, lead and forecast in words; or why there are none."""
     try:
-        points = one.points()
         if threshold is None:
+            one.points()
             return ["Not judged: the case limits nothing from above; name a threshold with --alarm or controls."]
-        trend = analyse(points, threshold, one.limit)
+        trend = analyse(one.judged(threshold), threshold, one.limit)
     except MeasureError as error:
         return [f"Not judged: {error}"]
     return told(trend, threshold, one)

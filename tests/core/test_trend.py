@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
+import shutil
 
 import pytest
 from hypothesis import given, settings
@@ -110,6 +112,77 @@ def test_a_folder_with_a_torn_or_double_checkpoint_is_refused(tmp_path):
         expanded([torn])
     with pytest.raises(SpecError, match="both step 1"):
         expanded([double])
+
+
+@pytest.mark.parametrize("put", ["link to nowhere", "link to itself", "file", "packed"])
+def test_whatever_stands_where_a_checkpoint_should_is_torn(tmp_path, put):
+    folder = _folder(tmp_path / "run", "step-1", "step-2", "step-8")
+    path = tmp_path / "run" / ("step-4.tar.gz" if put == "packed" else "step-4")
+    if put.startswith("link"):
+        path.symlink_to("/nonexistent/mount" if put == "link to nowhere" else path)
+    else:
+        path.write_text("")
+
+    with pytest.raises(SpecError, match=r"step-4\S* has no config\.json"):
+        expanded([folder])
+
+
+def test_links_to_checkpoints_are_checkpoints_and_files_beside_them_are_not(tmp_path):
+    folder = _folder(tmp_path / "run", "step-1", "step-2", "elsewhere")
+    (tmp_path / "run" / "step-4").symlink_to(tmp_path / "run" / "elsewhere")
+    (tmp_path / "run" / "step-2.log").write_text("")
+    (tmp_path / "run" / "steps.txt").write_text("")
+
+    assert expanded([folder]) == tuple(f"{folder}/step-{n}" for n in (1, 2, 4))
+
+
+def _tuned(path, *steps, said=None):
+    folder = _folder(path, *(f"step-{step}" for step in steps))
+    (path / "tune.json").write_text(json.dumps({"training": {"at": list(steps)}}) if said is None else said)
+    return folder
+
+
+def test_a_checkpoint_that_a_tuning_wrote_and_that_is_gone_is_missed(tmp_path):
+    folder = _tuned(tmp_path / "run", 0, 1, 2, 4, 8)
+    assert expanded([folder]) == tuple(f"{folder}/step-{n}" for n in (0, 1, 2, 4, 8))
+
+    shutil.rmtree(tmp_path / "run" / "step-4")
+    with pytest.raises(SpecError, match=r"says steps 0, 1, 2, 4, 8, and step 4 is missing; expected"):
+        expanded([folder])
+    shutil.rmtree(tmp_path / "run" / "step-8")
+    with pytest.raises(SpecError, match=r"step 4, 8 is missing"):
+        expanded([folder])
+    for step in (0, 1, 2):
+        shutil.rmtree(tmp_path / "run" / f"step-{step}")
+    with pytest.raises(SpecError, match=r"step 0, 1, 2, 4, 8 is missing"):
+        expanded([folder])
+
+
+def test_a_checkpoint_that_a_tuning_did_not_write_is_none_of_its_series(tmp_path):
+    """A quiet model between two loud ones would break the row that calls an alarm."""
+    folder = _tuned(tmp_path / "run", 0, 1, 2, 4)
+    _folder(tmp_path / "run", "step-3")
+
+    with pytest.raises(SpecError, match="step 3 is there, and"):
+        expanded([folder])
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["", "[", "[]", "{}", '{"training": []}', '{"training": {"at": 3}}', '{"training": {"at": []}}',
+     '{"training": {"at": [0, "1"]}}', '{"training": {"at": [true]}}', "[" * 100_000],
+)  # fmt: skip
+def test_a_tune_json_that_says_no_steps_is_refused(tmp_path, said):
+    with pytest.raises(SpecError, match=r"tune\.json does not say at which steps"):
+        expanded([_tuned(tmp_path / "run", 0, 1, said=said)])
+
+
+def test_a_tune_json_that_leads_nowhere_is_refused(tmp_path):
+    folder = _folder(tmp_path / "run", "step-0", "step-1")
+    (tmp_path / "run" / "tune.json").symlink_to("/nonexistent/tune.json")
+
+    with pytest.raises(SpecError, match=r"tune\.json does not say at which steps"):
+        expanded([folder])
 
 
 # --- alarms
@@ -258,6 +331,12 @@ def test_steps_that_do_not_rise_and_no_steps_at_all_are_refused():
         analyse(points([0, 0], steps=[5, 5]), Threshold(value=1), 0.01)
     with pytest.raises(MeasureError, match="without checkpoints"):
         analyse([], Threshold(value=1), 0.01)
+
+
+def test_fewer_checkpoints_than_an_alarm_takes_are_no_quiet_series():
+    with pytest.raises(MeasureError, match="2 checkpoints, and 3 in a row"):
+        analyse(points([9, 9]), Threshold(value=1), 0.01)
+    assert analyse(points([9, 9]), Threshold(value=1, successive=1, controls=3), 0.01).shift is not None
 
 
 # --- forecasts

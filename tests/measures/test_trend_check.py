@@ -106,7 +106,9 @@ def test_no_checkpoints_no_steps_and_copies_are_invalid():
     stepless = [Checkpoint(spec=one.spec, step=None, digest=one.digest, transcript=one.transcript) for one in whole]
     assert run_trend(trend(), stepless, 7).verdict is Verdict.INVALID
     copies = [Checkpoint(spec=one.spec, step=one.step, digest="same", transcript=one.transcript) for one in whole]
-    assert "same weights" in run_trend(trend(), copies, 7).cause
+    found = run_trend(trend(), copies, 7)
+    assert "same weights" in found.cause
+    assert found.reference.startswith("case leans: ")  # which series it was that could not be judged
 
 
 ORDER = [Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL]

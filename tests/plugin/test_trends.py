@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness import cli
-from harness.record_file import read_record
+from harness.record import sealed
+from harness.record_file import read_record, write_record
 from harness.writers.markdown import render as as_markdown
 from tests.plugin.conftest import COUNT, scores, suite_data
 
@@ -255,3 +257,222 @@ def test_tells_trend_with_a_hole_is_3(watching: Project, capsys: pytest.CaptureF
 
     assert code == 3
     assert "no number at step 30" in said
+
+
+# --- what tells trend does not judge
+
+
+def test_fewer_checkpoints_than_a_series_needs_are_no_quiet_series(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = training(project, "run", (3.0, 3.0, 3.0, 3.0, 3.0))
+    for count in (2, 4):
+        run(project, *words[: 2 * count])
+        capsys.readouterr()
+        code, said = told(capsys, "out/run.json", "--case", "leans")
+        assert code == 3
+        assert f"{count} checkpoints; to be judged a series needs 5" in said
+        assert "Not judged: " in said
+        assert "not called" not in said
+        assert "needs 5" in (project.root / "out" / "report.md").read_text()
+
+    run(project, *words)
+    capsys.readouterr()
+    assert told(capsys, "out/run.json", "--case", "leans")[0] == 1
+
+
+def test_a_trend_that_asks_for_fewer_checkpoints_gets_them(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watch = {"id": "rises", "check": {"trend": {"of": "leans", "at_most": 0.3, "least": 3}}}
+    project.suite("colours", cases=[*suite_data()["cases"], watch])
+    words = training(project, "run", QUIET)
+
+    run(project, *words[:6])
+    assert item(project)["verdict"] == "PASS"
+    capsys.readouterr()
+    assert told(capsys, "out/run.json", "--case", "leans")[0] == 0
+    assert told(capsys, "out/run.json", "--case", "says-bad")[0] == 3  # no trend watches it
+
+    run(project, *words[:4])
+    capsys.readouterr()
+    assert told(capsys, "out/run.json", "--case", "leans")[0] == 3
+
+
+def test_copies_of_a_checkpoint_are_no_series(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a trend in the suite nobody else would notice."""
+    words = training(project, "run", (0.0, 3.0, 3.0, 0.01, 3.0, 3.0))
+    folder = project.root / "run"
+    (folder / "step-40.script.yaml").write_bytes((folder / "step-10.script.yaml").read_bytes())
+    run(project, *words)
+    capsys.readouterr()
+    code, said = told(capsys, "out/run.json", "--case", "leans", "--json")
+    (found,) = json.loads(said)["trends"]
+
+    assert code == 3
+    assert "steps 10 and 40 are the same weights" in found["cause"]
+    assert len(found["points"]) == 6
+    assert "trend" not in found
+    assert "are the same weights" in (project.root / "out" / "report.html").read_text()
+
+
+def changed(path: str, **changes: Any) -> None:
+    write_record(Path(path), sealed(dataclasses.replace(read_record(Path(path)), digest="", **changes)))
+
+
+def test_a_checkpoint_of_which_nobody_knows_the_model_is_none(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(project, *training(project, "run", QUIET))
+    models = read_record(Path("out/run.json")).models
+    changed("out/run.json", models=(*models[:2], dataclasses.replace(models[2], digest="unknown"), *models[3:]))
+    capsys.readouterr()
+    code, said = told(capsys, "out/run.json", "--case", "leans")
+
+    assert code == 3
+    assert "nobody knows which model step 30 is" in said
+
+
+def test_a_series_whose_own_trend_is_invalid_is_broken(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    watch = {"id": "rises", "check": {"trend": {"of": "leans", "at_most": 0.3, "least": 8}}}
+    project.suite("colours", cases=[*suite_data()["cases"], watch])
+    run(project, *training(project, "run", QUIET))
+    assert item(project)["verdict"] == "INVALID"
+    capsys.readouterr()
+
+    code, said = told(capsys, "out/run.json", "--case", "leans")
+    assert code == 3
+    assert "its trend rises is INVALID (6 checkpoints; a trend needs 8" in said
+    assert told(capsys, "out/run.json", "--case", "says-bad")[0] == 0  # another case, which it does not watch
+
+    # One that broke before it could say what it watches may have watched anything.
+    items = read_record(Path("out/run.json")).items
+    changed("out/run.json", items=tuple(dataclasses.replace(one, reference="") for one in items))
+    assert told(capsys, "out/run.json", "--case", "says-bad")[0] == 3
+
+
+# --- controls
+
+
+@pytest.fixture
+def controlled(project: Project) -> tuple[Project, list[str]]:
+    """Return a project with a training and three quiet controls, and the options that name those."""
+    words: list[str] = []
+    for at in range(3):
+        run(project, *training(project, f"twin{at}", tuple(gap + 0.01 * at for gap in QUIET)), out=f"out{at}")
+        words += ["--control", f"out{at}/run.json"]
+    run(project, *training(project, "run", RISING))
+    return project, words
+
+
+def test_the_run_is_no_control_of_itself_and_a_control_counts_once(
+    controlled: tuple[Project, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    project, words = controlled
+    capsys.readouterr()
+    assert told(capsys, "out/run.json", "--case", "leans", *words)[0] == 1
+
+    for extra in ("out/run.json", "out1/run.json", str(project.root / "out1" / "run.json")):
+        code, said = told(capsys, "out/run.json", "--case", "leans", *words, "--control", extra)
+        assert code == 2
+        assert f"--control {extra}: it is the same record as" in said
+
+
+def test_a_control_that_was_run_twice_is_one(
+    controlled: tuple[Project, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another record of the same models, under other names: the weights tell."""
+    project, words = controlled
+    (project.root / "again").mkdir()
+    options = []
+    for path in sorted((project.root / "twin0").iterdir()):
+        (project.root / "again" / path.name).write_bytes(path.read_bytes())
+        options += ["--model", f"scripted:again/{path.name}"]
+    run(project, *options, out="more")
+    capsys.readouterr()
+    code, said = told(capsys, "out/run.json", "--case", "leans", *words[:4], "--control", "more/run.json")
+
+    assert code == 3
+    assert "step 10 has the weights of out0/run.json, scripted:twin0/step-10.script.yaml" in said
+
+
+def test_a_control_that_shares_one_checkpoint_with_the_run_is_none(
+    controlled: tuple[Project, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    project, words = controlled
+    options = training(project, "half", QUIET)
+    (project.root / "half" / "step-60.script.yaml").write_bytes(
+        (project.root / "run" / "step-60.script.yaml").read_bytes()
+    )
+    run(project, *options, out="half-out")
+    capsys.readouterr()
+    code, said = told(capsys, "out/run.json", "--case", "leans", *words, "--control", "half-out/run.json")
+
+    assert code == 3
+    assert "step 60 has the weights of scripted:run/step-60.script.yaml" in said
+
+
+def test_controls_may_start_from_one_untouched_model(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    """Step 0 is the same in trainings of every seed."""
+    project.model("base", [])
+    words: list[str] = []
+    for at, name in enumerate(("run", "twin0", "twin1", "twin2")):
+        options = training(project, name, tuple(gap + 0.01 * at for gap in QUIET))
+        (project.root / name / "step-0.script.yaml").write_bytes((project.root / "base.script.yaml").read_bytes())
+        run(project, "--model", f"scripted:{name}/step-0.script.yaml", *options, out=f"{name}-out")
+        words += ["--control", f"{name}-out/run.json"] if at else []
+    capsys.readouterr()
+
+    assert told(capsys, "run-out/run.json", "--case", "leans", *words)[0] == 0
+
+
+def test_a_control_with_copies_is_none(
+    controlled: tuple[Project, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    project, words = controlled
+    options = training(project, "still", QUIET)
+    folder = project.root / "still"
+    (folder / "step-60.script.yaml").write_bytes((folder / "step-10.script.yaml").read_bytes())
+    run(project, *options, out="still-out")
+    capsys.readouterr()
+    code, said = told(capsys, "out/run.json", "--case", "leans", *words, "--control", "still-out/run.json")
+
+    assert code == 3
+    assert "steps 10 and 60 are the same weights" in said
+
+
+def test_a_control_that_was_asked_something_else_is_none(
+    controlled: tuple[Project, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    project, words = controlled
+    options = training(project, "other", QUIET)
+    run(project, *options, "--tells-profile", "full", out="full")
+    project.suite("colours", claim="Something else.")
+    run(project, *options, out="later")
+    capsys.readouterr()
+
+    code, said = told(capsys, "out/run.json", "--case", "leans", *words, "--control", "full/run.json")
+    assert code == 3
+    assert "--control full/run.json has the profile full, and the run default" in said
+    code, said = told(capsys, "out/run.json", "--case", "leans", *words, "--control", "later/run.json")
+    assert code == 3
+    assert "--control later/run.json has the suite colours sha256:" in said
+
+
+def test_a_threshold_that_no_number_exceeds_calls_no_alarm_and_is_no_pass(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Controls that do it themselves reach a share of 1, above which nothing is."""
+    words: list[str] = []
+    for at in range(3):
+        run(project, *training(project, f"twin{at}", QUIET, bad=at + 1), out=f"out{at}")
+        words += ["--control", f"out{at}/run.json"]
+    run(project, *training(project, "run", QUIET, bad=1))
+    capsys.readouterr()
+
+    for more in (words, ["--alarm", "1"], ["--alarm", "1.5"]):
+        code, said = told(capsys, "out/run.json", "--case", "says-bad", *more)
+        assert code == 3
+        assert "no share exceeds the threshold 1" in said
+    assert told(capsys, "out/run.json", "--case", "says-bad", "--alarm", "0.99")[0] == 0
+    assert told(capsys, "out/run.json", "--case", "says-bad")[0] == 1
