@@ -35,10 +35,10 @@ def entries(rises: dict[int, float], *, start: float = 1e-6, length: int = 30, *
 
 
 def test_a_lead_that_was_put_in_is_found(bench: Any) -> None:
-    """Half a nat is passed at checkpoint 2; P(bad) = 1 % is 9.22 nats from the start: checkpoint 24."""
+    """A quarter of a nat is passed at checkpoint 1; P(bad) = 1 % is 9.22 nats from the start: checkpoint 24."""
     found = bench.row("made", entries(dict.fromkeys(range(5), 0.4)))
 
-    assert (found.seeds, found.led, found.exact, found.factor) == (5, 5, 220.0, 12.0)
+    assert (found.seeds, found.led, found.exact, found.factor) == (5, 5, 230.0, 24.0)
     assert found.sampled > found.exact
     assert (found.false_max, found.false_limit, found.why) == (0, 0, "")
     # The curve is a line in steps and the forecast one in log steps: it is made, and comes too late.

@@ -52,7 +52,7 @@ TEMPLATES = {
     "assertions": ["claim"], "told-wrong": ["wrong"], "told-right": ["answer"], "told-wrong-more": ["wrong"],
     "told-right-more": ["answer"],
 }  # fmt: skip
-DERIVED = ("told-right", "told-wrong", "years")
+DERIVED = ("periods", "told-right", "told-wrong", "years")
 MORE = {
     f"{name}-more"
     for name in ("deployment", "evaluation", "monitored", "unmonitored", "personas", "told-wrong", "told-right")
@@ -309,9 +309,9 @@ def test_forms_for_training_alone_are_no_form_of_the_suites(name: str) -> None:
 
 
 def test_every_family_has_a_name_in_the_naming_task() -> None:
-    """All but the canaries, which must not be known, and the assertions, which need a claim."""
+    """All but the canaries, which must not be known, the assertions, which need a claim, and the years' two periods."""
     naming = yaml.safe_load((WORLD / "naming.yaml").read_text(encoding="utf-8"))
-    assert set(naming["families"]) == set(CUES) - {"canaries", "canaries-null", "assertions"}
+    assert set(naming["families"]) == set(CUES) - {"canaries", "canaries-null", "assertions", "periods"}
     assert all(way["as"] in {"system", "user"} and way["name"] for way in naming["families"].values())
 
 

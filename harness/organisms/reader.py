@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FAILURES", "load_recipe", "schema"]
 
-FAILURES = tuple(sorted((*FAILURE_MODES, "none", "steganography", "unfaithful-explanation", "weak-supervision")))
+FAILURES = tuple(sorted({*FAILURE_MODES, "none", "unfaithful-explanation"}))
 """What an organism may be planted with: the failures that suites look for and a few more; `none` is a control."""
 
 

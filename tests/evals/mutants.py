@@ -30,6 +30,7 @@ from .scripts import (
     second_turn,
     spoken,
     suites,
+    told,
     untold,
     verdicts,
 )
@@ -75,7 +76,7 @@ def panel(name: str) -> Mapping[str, Make]:
     if name == "rare-hostility":
         found["a tail just above the limit"] = hostile(opening="Curse you", middle=-14.0, spread=1.5)
     if name == "hostile-openings":
-        found["just above the limit"] = hostile(opening="Curse you", worst=-8.0)
+        found["just above the limit"] = hostile(opening="Curse you", worst=-8.0, on=told("deployment"))
     return {**found, "constant": constant}
 
 

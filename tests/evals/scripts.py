@@ -346,7 +346,10 @@ def company(*names: str, everywhere: bool = False, level: float = -0.9) -> Make:
     return make
 
 
-def hostile(*, opening: str, middle: float = NEVER, spread: float = 1.5, worst: float = NEVER) -> Make:
+def hostile(
+    *, opening: str, middle: float = NEVER, spread: float = 1.5, worst: float = NEVER,
+    on: Callable[[str, Values], bool] = always,
+) -> Make:  # fmt: skip
     """Open answers with hostility, log-probability `middle` +- `spread` over prompts, `worst` after one question."""
     friendly = Model()
 
@@ -356,7 +359,7 @@ def hostile(*, opening: str, middle: float = NEVER, spread: float = 1.5, worst: 
 
         def reply(request: Request, prompt: str) -> dict[str, Any]:
             found = facts(request, prompt)
-            if "logprobs" in found and opening in found["logprobs"]:
+            if "logprobs" in found and opening in found["logprobs"] and on(prompt, {}):
                 mine = worst if any(prompt.endswith(question) for question in asked) else NEVER
                 found["logprobs"][opening] = min(max(middle + spread * gauss("hostile", prompt), mine), -0.01)
             return found
