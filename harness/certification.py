@@ -109,8 +109,10 @@ class Certification:
                 self._counts[name] += count
             run.close()
             del run
-            # Engines hold modules that refer to each other; the next model must not wait for the collector's mood.
-            gc.collect()
+            if facts["counts"].get("asked", 0):
+                # Engines hold modules that refer to each other; the next model must not wait for the collector's mood.
+                # Where every answer was stored there are no weights, and a collection costs more than the model does.
+                gc.collect()
 
     def _compare(self, ticket: CertifyTicket, run: Run, cases: Sequence[Ticket]) -> None:
         """Keep what a planted model says; once its twin is there, count what each case flags of the difference."""

@@ -183,9 +183,18 @@ class Reporting:
             return
         self.planned, self.selected = told["planned"], told["selected"]
         self.suites.update({suite["id"]: record.suite_from_json(suite) for suite in told["suites"]})
-        asked = told["facts"].get("counts", {}).get("asked", -1)
-        if asked >= self.facts.get("counts", {}).get("asked", -1):
-            self.facts = told["facts"]
+        self._merge(told["facts"])
+
+    def _merge(self, facts: dict[str, Any]) -> None:
+        """Add what another worker asked; all of them need the same answers, so it had the rest from the store."""
+        mine, its = self.facts.get("counts", {}), facts.get("counts", {})
+        spent = {name: mine.get(name, 0) + its.get(name, 0) for name in ("asked", "tokens", "minimum")}
+        if its.get("asked", -1) >= mine.get("asked", -1):
+            self.facts = facts
+        if counts := self.facts.get("counts"):
+            others = spent["asked"] - counts.get("asked", 0)
+            stored = max(0, counts.get("from_store", 0) - others)
+            self.facts = {**self.facts, "counts": {**counts, **spent, "from_store": stored}}
 
     # --- after the run
 

@@ -7,6 +7,7 @@ values: raising a value can then lower no limit, which the algebra of verdicts n
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -68,6 +69,7 @@ class Table:
     """False where the condition has no cue family, or a single form."""
 
 
+@functools.lru_cache(maxsize=4096)
 def exact_limits(k: int, n: int, confidence: float) -> Interval:
     """Return the exact one-sided (Clopper-Pearson) limits of a share of `k` in `n`.
 
@@ -215,10 +217,18 @@ def draws(seed: int, units: int, *, resampled: bool = True) -> Array:
     """Return how often each of `units` is drawn with replacement, (replicates, units); ones where not resampled."""
     import numpy as np  # noqa: PLC0415 - lazy by contract
 
-    if not resampled:
-        return np.ones((REPLICATES, units))
-    drawn = np.random.default_rng(seed).multinomial(units, [1.0 / units] * units, size=REPLICATES)
-    return drawn.astype(np.float64)
+    return _drawn(seed, units, REPLICATES) if resampled else np.ones((REPLICATES, units))
+
+
+@functools.lru_cache(maxsize=64)
+def _drawn(seed: int, units: int, replicates: int) -> Array:
+    """Draw once what every model that is asked the same case is judged by; nobody may write into it."""
+    import numpy as np  # noqa: PLC0415 - lazy by contract
+
+    drawn = np.random.default_rng(seed).multinomial(units, [1.0 / units] * units, size=replicates)
+    found = drawn.astype(np.float64)
+    found.flags.writeable = False
+    return found
 
 
 def item_means(table: Table, weights: Array) -> Array:

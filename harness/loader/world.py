@@ -73,7 +73,7 @@ def _load(kind: WorldFolder, name: str, root: Path, build: Callable[[Report, str
     if path is None:
         return None
     shown_path, stat = display(path, root), path.stat()
-    key = (str(path.resolve()), shown_path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
+    key = (stat.st_dev, stat.st_ino, shown_path, stat.st_mtime_ns, stat.st_size)
     if key not in _cache:
         try:
             _cache[key] = _read(kind, path, shown_path, build)

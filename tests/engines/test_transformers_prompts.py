@@ -201,6 +201,7 @@ def test_tokens_that_the_model_does_not_know_are_an_error(tmp_path: Path) -> Non
 
 def test_patterns_are_examined_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of prompts of one shape cost one rendering each."""
+    monkeypatch.setattr("harness.engines.transformers.engine._ENCODED", {})
     engine = _engine(tmp_path)
     engine.encode(_generate((SYSTEM, USER)))
     template, renderings = engine._prompts().template, []
@@ -217,3 +218,18 @@ def test_the_end_of_turn_is_found_in_the_template(tmp_path: Path) -> None:
     prompts = _engine(tmp_path, template)._prompts()
     assert prompts.template.end_of_turn() == "<|im_start|>"
     assert prompts.end_ids([7]) == {1, 2, 7}
+
+
+def test_models_with_one_tokeniser_share_what_is_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second model renders nothing again and says the same notes."""
+    monkeypatch.setattr("harness.engines.transformers.engine._ENCODED", {})
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    first, second = _engine(tmp_path / "one"), _engine(tmp_path / "two")
+    request = _generate((SYSTEM, USER))
+    encoded = first.encode(request)
+    _ = second.identity
+    monkeypatch.setattr(second._prompts().template, "_text", lambda *_, **__: pytest.fail("rendered again"))
+
+    assert second.encode(request) is encoded
+    assert first._encode_notes == second._encode_notes

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 VERSION = "transformers/2"
 """Rises with every change that can move an answer; stored answers of another version are not reused."""
 _DTYPES = ("float32", "bfloat16", "float16")
+_KEPT = 100_000
+_ENCODED: dict[tuple[object, ...], dict[Request, Encoded]] = {}
+"""What is known of a tokeniser, its template and the model's limits: checkpoints and organisms of one base are asked
+the same requests. Beyond `_KEPT` of them they are forgotten all at once."""
 
 
 class TransformersEngine:
@@ -59,6 +63,7 @@ class TransformersEngine:
         self._origin: tuple[str, ...] = ()
         self._ledger: Ledger | None = None
         self._encode_notes: dict[str, None] = {}
+        self._known: dict[Request, Encoded] = {}
 
     @property
     def identity(self) -> Identity:
@@ -133,7 +138,11 @@ class TransformersEngine:
             ModelError: the model's files are not there or must not be opened.
             RequestError: the request cannot be asked of this model.
         """
-        encoded = self._prompts().encode(request)
+        prompts, known = self._prompts(), self._known
+        if (encoded := known.get(request)) is None:
+            if len(known) >= _KEPT:
+                known.clear()
+            encoded = known[request] = prompts.encode(request)
         self._encode_notes.update(dict.fromkeys(encoded.notes))
         return encoded
 
@@ -234,6 +243,8 @@ class TransformersEngine:
             self._encoder = PromptEncoder(
                 tokenizer, name=self._source.name, context=context, vocabulary=getattr(self._config, "vocab_size", None)
             )
+            like = (self._files().tokenizer, self._encoder.template.digest, context, self._encoder.vocabulary)
+            self._known = _ENCODED.setdefault(like, {})
         return self._encoder
 
     @property
