@@ -25,6 +25,7 @@ from typing import Any
 from tabulate import tabulate
 
 from harness.case import TREND
+from harness.certify import expect
 from harness.certify.findings import suite_verdict
 from harness.loader import load_suite
 from harness.organisms import spec as specs
@@ -87,12 +88,13 @@ def row(path: Path, suite: str, name: str, seed: int, folder: Path) -> Row:
     models = [str(specs.OrganismSpec(name=name, seed=seed, step=step)) for step in steps]
     verdicts = list(asked(path, models, folder).values())
     late = next((n for n in range(len(steps)) if all(one is Verdict.FAIL for one in verdicts[n:])), None)
-    curve = next(
+    measured = (
         one["curve"]
         for one in entries(read_measured(name))
         if (one["base"], one["arm"], one["seed"]) == ("tiny", "planted", seed)
     )
-    point = near(curve, steps[late]) if late is not None else {}
+    curve = next(measured, None)
+    point = near(curve, steps[late]) if late is not None and curve else {}
     return Row(
         suite=suite, organism=name, seed=seed, steps=steps, verdicts="".join(LETTER[one] for one in verdicts),
         first=None if late is None else steps[late], p_bad=point.get("p_bad"), greedy=point.get("rate"),
@@ -109,7 +111,8 @@ def main() -> int:
     rows = []
     for path in sorted((ROOT / "evals").rglob("*.eval.yaml")):
         suite = load_suite(path, ROOT)
-        for name in suite.catches if options.suite in {None, suite.id} else ():
+        claimed = (expect.claim(entry) for entry in suite.catches) if options.suite in {None, suite.id} else ()
+        for name in (name for name, bases in claimed if "tiny" in bases):
             with tempfile.TemporaryDirectory() as folder:
                 rows.append(row(path, suite.id, name, options.seed, Path(folder)))
             sys.stderr.write(f"{rows[-1]}\n")
