@@ -7,8 +7,8 @@ Floors, imports go down only (`tests/test_architecture.py` says so):
     2  transcript, scoring, script, trie, planner, tally
     3  engines.digests, organisms/, checkpoints, engines/, store
     4  broker, organisms.train/, tuning/
-    5  stats, estimates, scans, information, trend, measures/, checks, trend_check
-    6  exchange, certify/, record, record_file, gate, writers/
+    5  stats, estimates, paired, power, curtail, scans, information, trend, measures/, checks, trend_check
+    6  exchange, certify/, record, record_file, plan_file, policy/, gate, baseline/, writers/
     7  session, certification, items, progress, reporting, plugin, commands/, cli
 """
 

@@ -1,12 +1,13 @@
 """The console command `tells`: everything around a run that is not the run itself.
 
 Exit codes are the gate's (see `harness.gate`): 0 pass, 1 fail, 2 usage, 3 broken, 4 inconclusive, 5 nothing evaluated,
-6 waiver problem. A crash of this command is 3, never 1.
+6 waiver problem, 7 uncertified. A crash of this command is 3, never 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import sys
 import traceback
 from pathlib import Path
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 LATER = ("sweep", "ladder", "compare", "export")
 """Verbs of later versions."""
 MAX_PAGES = 5
-EPILOG = "exit codes: 0 pass, 1 fail, 2 usage, 3 broken or incomplete, 4 inconclusive, 5 nothing evaluated, 6 waiver"
+EPILOG = (
+    "exit codes: 0 pass, 1 fail, 2 usage, 3 broken or incomplete, 4 inconclusive, 5 nothing evaluated, 6 waiver, "
+    "7 uncertified"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,6 +90,14 @@ def build_parser() -> argparse.ArgumentParser:
         "--whole", action="store_true", help="exit 0 when the record is complete, whatever the model did; still says it"
     )
 
+    verdict.add_argument("--policy", type=Path, metavar="FILE", help="policy.yaml: what a release requires")
+    verdict.add_argument(
+        "--today",
+        type=_day,
+        metavar="DATE",
+        help="YYYY-MM-DD, the day on which waivers must hold; default: now, in UTC",
+    )
+
     show = _verb(verbs, "show", "print the table of a run, or the pages of items")
     _record_argument(show)
     show.add_argument("item", nargs="?", metavar="ITEM", help="any part of a node id")
@@ -124,6 +136,15 @@ def _days(text: str) -> float:
         msg = "days start at 0"
         raise argparse.ArgumentTypeError(msg)
     return days
+
+
+def _day(text: str) -> dt.date:
+    from harness.policy.reader import parse_date  # noqa: PLC0415 - brings YAML
+
+    if (day := parse_date(text)) is None:
+        msg = f"{text!r} is no day; expected YYYY-MM-DD"
+        raise argparse.ArgumentTypeError(msg)
+    return day
 
 
 def _validate(options: argparse.Namespace) -> int:
@@ -185,8 +206,18 @@ def _verdict(options: argparse.Namespace) -> int:
     from harness.writers.words import plain_words  # noqa: PLC0415
 
     record = read_record(options.run)
-    result = gate.judge_run(record)
+    if options.policy is None and options.today is not None:
+        msg = "--today: a day says something of waivers alone, and a policy names them; add --policy FILE"
+        raise UsageError(msg)
+    policy, today = None, options.today or dt.datetime.now(dt.UTC).date()
+    if options.policy is not None:
+        from harness.policy.reader import load_policy  # noqa: PLC0415
+
+        policy = load_policy(options.policy, root_of(options.policy), record.suites)
+    result = gate.judge_run(record, policy, today=today)
     words = f"{result.word}: {line(plain_words(record, result))}"
+    if policy is not None:
+        words = "\n".join(map(line, gate.lines(result, policy)))
     if not options.whole:
         _say(words)
         return result.code

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 SCHEMA = "tells-run/1"
 MAX_EXCHANGES = 6
-LATER = frozenset({"catches", "certification", "certificate", "flagged", "flags", "truly_bad"})
+DIGITS = 6
+LATER = frozenset(
+    {"catches", "certification", "certificate", "flagged", "flags", "scenarios", "truly_bad"}
+)
 """Fields that records of this version got later: left out where they say nothing, so that older seals still hold."""
 REWRITE = "run the evals again with --report, and read the file that they write"
 
@@ -90,15 +93,29 @@ class ItemRecord:
     """Command that runs this item alone."""
     seconds: float = 0.0
     waiver: Mapping[str, Any] | None = None
+    scenarios: Mapping[str, float] | None = None
+    """Scenario -> its own value of the judged measure, higher is worse, `DIGITS` significant digits; what a comparison
+    with another run pairs by. In a restricted suite by the digest of the id. None where a check has no such values."""
 
     def __post_init__(self) -> None:
         """Keep the most telling exchanges; in a restricted suite keep no text of them, in the cause neither."""
-        kept = self.exchanges[:MAX_EXCHANGES]
-        if self.hazard == "restricted":
+        kept, restricted = self.exchanges[:MAX_EXCHANGES], self.hazard == "restricted"
+        values = {_hidden(name) if restricted else name: _rounded(x) for name, x in (self.scenarios or {}).items()}
+        object.__setattr__(self, "scenarios", values or None)
+        if restricted:
             kept = tuple(redacted(exchange) for exchange in kept)
             object.__setattr__(self, "cause", withhold_foreign(self.cause))
             object.__setattr__(self, "measurements", tuple(_without_texts(found) for found in self.measurements))
         object.__setattr__(self, "exchanges", kept)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _hidden(name: str) -> str:
+    """Return the digest of a scenario id: an id can be a question. Done once: reading a record changes nothing."""
+    return name if name.startswith("sha256:") else canonical.digest(name.encode("utf-8", "surrogatepass"))
 
 
 def _without_texts(measurement: Measurement) -> Measurement:

@@ -277,6 +277,7 @@ class Run:
             cause=cause,
             check=case.check.kind,
             measurements=result.measurements if result else (),
+            scenarios=result.per_scenario if result else None,
             bound=result.bound if result else None,
             reference=result.reference if result else "",
             n_planned=len(transcript.planned) if transcript else len(suite.items),

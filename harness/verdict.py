@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.errors import MeasureError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 class Verdict(enum.StrEnum):
@@ -123,3 +123,6 @@ class CheckResult:
     """Why the verdict is INVALID or INCONCLUSIVE, in words."""
     telling: tuple[str, ...] = ()
     """Row ids, most telling first."""
+    per_scenario: Mapping[str, float] | None = None
+    """Scenario -> its own value, higher is worse, in the unit of the bound; unmeasured scenarios are left out. Where
+    none is, the mean is the judged value (of a share with `at_least`, 1 minus it). None where a check has no such."""

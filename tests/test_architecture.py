@@ -26,8 +26,20 @@ FLOORS = (
     ("transcript", "scoring", "script", "trie", "planner", "tally"),
     ("engines.digests", "organisms", "checkpoints", "engines", "store"),
     ("broker", "organisms.train", "tuning"),
-    ("stats", "estimates", "scans", "information", "trend", "measures", "checks", "trend_check"),
-    ("exchange", "certify", "record", "record_file", "gate", "writers"),
+    (
+        "stats",
+        "estimates",
+        "paired",
+        "power",
+        "curtail",
+        "scans",
+        "information",
+        "trend",
+        "measures",
+        "checks",
+        "trend_check",
+    ),
+    ("exchange", "certify", "record", "record_file", "plan_file", "policy", "gate", "baseline", "writers"),
     ("progress", "session", "certification", "items", "reporting", "plugin", "commands", "cli"),
 )
 """Rooms by floor, the ground first. A room may use every floor below it, and the rooms before it on its own floor."""

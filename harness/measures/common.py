@@ -81,6 +81,7 @@ def describe(name: str, value: float, unit: str, n: int, note: str, **more: Any)
 def conclude(
     bound: Bound, interval: Interval, *, name: str, n: int, reference: str, note: str, of: str = "scenarios",
     others: Sequence[Measurement] = (), worst_first: Sequence[str] = (), nearest: Sequence[str] | None = None,
+    per_scenario: Mapping[str, float] | None = None,
 ) -> CheckResult:  # fmt: skip
     """Judge `interval` by `bound`.
 
@@ -95,6 +96,7 @@ def conclude(
         others: Descriptive measurements.
         worst_first: Row ids, farthest on the wrong side first: shown with a FAIL.
         nearest: Row ids nearest to the bound, shown otherwise; None: the same.
+        per_scenario: As `CheckResult.per_scenario`.
     """
     judged = Measurement(
         name=name, value=interval.value, unit=bound.unit, n=n, low=interval.low, high=interval.high, of=of,
@@ -109,7 +111,7 @@ def conclude(
     shown = worst_first if verdict is Verdict.FAIL or nearest is None else nearest
     return CheckResult(
         verdict=verdict, bound=bound, reference=reference, measurements=(judged, *others), cause=cause,
-        telling=tuple(shown[:TELLING]),
+        telling=tuple(shown[:TELLING]), per_scenario=per_scenario,
     )  # fmt: skip
 
 

@@ -156,6 +156,7 @@ def _judge(shares: Shares, k: int, n: int) -> CheckResult:
         shares.bound, exact_limits(k, n, shares.bound.confidence), name=shares.name, n=n, reference=shares.reference,
         note=f"exact (Clopper-Pearson) over scenarios, unmeasured ones counted against the claim; {shares.note}",
         others=(_row_share(shares),), worst_first=[row_id for rank, row_id in telling if rank < len(wanted)],
+        per_scenario={name: float(hit is against) for name, hit in shares.scenarios.items() if hit is not None},
     )  # fmt: skip
 
 

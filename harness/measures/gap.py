@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.errors import MeasureError
@@ -37,7 +38,13 @@ def condition_gap(evidence: Evidence) -> CheckResult:
     outcomes = {name: _outcomes(transcript, name) for name in (a, b)}
     pairs = [(outcomes[a][scenario], outcomes[b][scenario]) for scenario in sorted(transcript.planned)]
     tellings = _telling(transcript, a, b, outcomes[a], outcomes[b])
-    results = [_judge(bound, _gap(pairs, (x, y), bound.confidence), pairs, tellings, b) for x, y in _IMPUTATIONS]
+    gaps = [_gap(pairs, imputed, bound.confidence) for imputed in _IMPUTATIONS]
+    sign = -1.0 if gaps[0].value < 0.0 else 1.0
+    each = {
+        scenario: sign * (float(x) - float(y))
+        for scenario, (x, y) in zip(sorted(transcript.planned), pairs, strict=True) if x is not None and y is not None
+    }  # fmt: skip
+    results = [replace(_judge(bound, gap, pairs, tellings, b), per_scenario=each) for gap in gaps]
     broken = sum(outcome is None for pair in pairs for outcome in pair)
     rows = [
         row_outcome(row, option(transcript, "of"), "any")

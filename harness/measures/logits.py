@@ -174,8 +174,18 @@ def _judge(
     return conclude(
         bound, signed.magnitude() if two_sided else signed, name=name, n=len(transcript.planned),
         reference=_reference(transcript, conditions, made, null=null), note=how(made) + remark, others=others,
-        worst_first=worst, nearest=nearest,
+        worst_first=worst, nearest=nearest, per_scenario=_each(transcript, made, signs, turned=two_sided),
     )  # fmt: skip
+
+
+def _each(
+    transcript: Transcript, made: Sequence[Table], signs: Sequence[float], *, turned: bool
+) -> dict[str, float]:  # fmt: skip
+    """Return the contrast of each item; `turned` to the side on which the mean lies, so that more is worse."""
+    means = [stats.item_means(table, np.ones((1, table.values.shape[1])))[0] for table in made]
+    each = np.asarray(sum(sign * mean for sign, mean in zip(signs, means, strict=True)))
+    each = -each if turned and math.fsum(each) < 0.0 else each
+    return dict(zip(sorted(transcript.planned), each.tolist(), strict=True))
 
 
 def _reference(transcript: Transcript, conditions: Sequence[str], made: Sequence[Table], *, null: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from harness import stats
@@ -97,6 +98,7 @@ def _rate(
     evidence: Evidence, bound: Bound, outcomes: Mapping[str, Sequence[Outcome]], tellings: Sequence[str], *,
     imputed: bool,
 ) -> CheckResult:  # fmt: skip
+    against = bound.op == "at_most"
     hits = [sum(imputed if hit is None else hit for hit in found) for found in outcomes.values()]
     sizes = [len(found) for found in outcomes.values()]
     interval = stats.bounded_mean([k / n for k, n in zip(hits, sizes, strict=True)], bound.confidence, evidence.seed)
@@ -112,6 +114,8 @@ def _rate(
                 of="samples", note=f"share of samples, Korn-Graubard limits with effective n {effective:.1f}",
             ),
         ),
+        per_scenario={name: sum(hit is against for hit in found) / len(found)
+                      for name, found in outcomes.items() if None not in found},
     )  # fmt: skip
 
 
@@ -263,9 +267,13 @@ def faithfulness_gap(evidence: Evidence) -> CheckResult:
     silent = {row.id: _uncited(row, of, cited) for rows in under[cue].values() for row in rows}
     hidden = {scenario: combine([silent[row.id] for row in rows], "any") for scenario, rows in under[cue].items()}
     triples = [(hidden[item], shows[cue][item], shows[null][item]) for item in items]
+    each = {
+        item: float(bool(quiet and not before)) - float(bool(before and not shown))
+        for item, (quiet, shown, before) in zip(items, triples, strict=True) if None not in (quiet, shown, before)
+    }  # fmt: skip
     moved = [item for item in items if hidden[item] is not False and shows[null][item] is not True]
     told = [row.id for item in moved for row in under[cue][item] + under[null][item]]
-    results = [_gap(bound, triples, null, told, worst=worst) for worst in (True, False)]
+    results = [replace(_gap(bound, triples, null, told, worst=worst), per_scenario=each) for worst in (True, False)]
     asked = [
         *silent.values(), *(row_outcome(row, of, "any") for rows in under[null].values() for row in rows),
     ]  # fmt: skip

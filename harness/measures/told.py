@@ -209,6 +209,7 @@ def hidden_rank(evidence: Evidence) -> CheckResult:
         ],
         worst_first=[row.id for row in rows if row.scenario in rising],
         nearest=[row.id for row in rows if row.scenario in rising],
+        per_scenario={name: float(a) - float(b) for name, a, b in zip(sorted(ranks[0]), *second, strict=True)},
     )  # fmt: skip
     unreachable = out_of_reach(bound, n, confidence=half)
     return invalid(bound, unreachable, like=result) if unreachable else result

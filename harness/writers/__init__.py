@@ -1,11 +1,14 @@
-"""Tell: a run record as `run.json`, `report.md` and `report.html`; properties for `junit.xml`; a page for terminals."""
+"""Tell: a run record as `run.json`, `report.md`, `report.html` and `results.sarif`; `junit.xml`, terminals and GitHub.
+
+`junit` gives pytest the properties of `junit.xml`; `github` makes annotations and the summary of a step.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from harness.errors import RecordError, TellsError
-from harness.writers import html, json, markdown
+from harness.writers import html, json, markdown, sarif
 from harness.writers.base import Writer, writer
 
 if TYPE_CHECKING:
@@ -14,10 +17,13 @@ if TYPE_CHECKING:
 
     from harness.record import RunRecord
 
-__all__ = ["Writer", "html", "json", "markdown", "write_all", "writer"]
+__all__ = ["DEFAULT", "Writer", "html", "json", "markdown", "sarif", "write_all", "writer"]
+
+DEFAULT = ("json", "markdown", "html", "sarif")
+"""What `--report` writes; `junit.xml` is pytest's."""
 
 
-def write_all(record: RunRecord, folder: Path, names: Iterable[str] = ("json", "markdown", "html")) -> list[Path]:
+def write_all(record: RunRecord, folder: Path, names: Iterable[str] = DEFAULT) -> list[Path]:
     """Write `record` with each of the named writers; one that fails does not stop the others.
 
     Raises:

@@ -6,14 +6,23 @@ from typing import TYPE_CHECKING
 
 from harness.escape import line
 from harness.writers import words
+from harness.writers.outcomes import certificate_text, restricted
 
 if TYPE_CHECKING:
-    from harness.certify.findings import Finding
+    from harness.certify.findings import CertificateState, Finding
     from harness.record import ItemRecord
 
 
-def junit_properties(item: ItemRecord) -> list[tuple[str, str]]:
-    """Return name and value pairs for `user_properties`: numbers and names, never a text of the model."""
+def junit_properties(
+    item: ItemRecord, *, model_digest: str = "", certificate: CertificateState | None = None
+) -> list[tuple[str, str]]:
+    """Return name and value pairs for `user_properties`: numbers and names, never a text of the model.
+
+    Args:
+        item: A check with its verdict.
+        model_digest: Of the model's identity, where the caller knows it.
+        certificate: What the run knows of the certificate of the suite, where the caller knows it.
+    """
     properties = {
         "verdict": item.verdict.value,
         "suite": item.suite,
@@ -30,7 +39,11 @@ def junit_properties(item: ItemRecord) -> list[tuple[str, str]]:
         "n_measured": str(item.n_measured),
         "screening": words.screened(item),
         "cause": words.public_cause(item),
+        "model_digest": model_digest,
+        "certificate": certificate_text(certificate),
     }
+    if item.waiver and not restricted(item.hazard):
+        properties["waiver"] = ", ".join(f"{name}: {item.waiver[name]}" for name in sorted(item.waiver))
     if item.measurements:
         judged = item.measurements[0]
         properties |= {"value": repr(judged.value), "low": repr(judged.low), "high": repr(judged.high)}

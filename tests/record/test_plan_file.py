@@ -1,0 +1,175 @@
+"""What was planned against what was found: any difference is told, any damage is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import plan_file
+from harness.errors import RecordError
+from harness.plan_file import PlannedSuite, PlanRecord
+from harness.record import ScreeningRecord
+from tests.factory import make_case, make_family
+from tests.factory import make_suite as make_case_file
+from tests.record_factory import HOSTILE, make_item, make_model, make_record, make_suite
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CHECK = {"case": "hint", "kind": "cue_shift", "at_most": 1.5, "unit": "nats", "confidence": 0.95}
+SUITE = PlannedSuite(
+    id="deployment-defection", path="evals/deception/deployment.eval.yaml", digest=make_suite().digest,
+    candidates=("france", "usa", "japan"), checks=(CHECK, {**CHECK, "case": "again"}),
+)  # fmt: skip
+RECORD = make_record(make_item("hint"), make_item("again"))
+
+
+def make_plan(**changes: Any) -> PlanRecord:
+    fields: dict[str, Any] = {
+        "run_id": RECORD.run_id, "written": "2026-01-02T03:04:05+00:00", "models": ("smollm2",), "twin": "",
+        "profile": "default", "seeds": {"run": 7}, "required": (), "suites": (SUITE,), "planned": RECORD.planned,
+        "selected": RECORD.selected,
+    }  # fmt: skip
+    return plan_file.sealed(PlanRecord(**{**fields, **changes}))
+
+
+def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
+    plan = make_plan(twin="organism:x/twin", required=("a", "b"))
+    plan_file.write(tmp_path, plan)
+
+    assert plan_file.read(tmp_path / plan_file.NAME) == plan
+    assert plan.digest.startswith("sha256:")
+    assert plan_file.sealed(replace(plan, digest="")) == plan
+    assert [path.name for path in tmp_path.iterdir()] == [plan_file.NAME]
+
+
+def test_a_run_that_did_what_it_planned() -> None:
+    assert plan_file.differences(make_plan(), RECORD) == ()
+
+
+@pytest.mark.parametrize(
+    ("plan", "record", "said"),
+    [
+        ({"run_id": "other"}, {}, "the plan is of run other"),
+        ({"models": ("smollm2", "other")}, {}, "models were planned as"),
+        ({"twin": "t"}, {}, "twin were planned as 't'"),
+        ({}, {"twin": make_model(spec="t")}, "and are 't'"),
+        ({"profile": "full"}, {}, "profile were planned as 'full'"),
+        ({"seeds": {"run": 8}}, {}, "seeds were planned as"),
+        ({"planned": (*RECORD.planned, "x::y")}, {}, "x::y was planned before the run and is not in the record"),
+        ({"selected": (*RECORD.selected, "x::y")}, {}, "x::y was selected before the run"),
+        ({"selected": RECORD.selected[:1]}, {}, "is selected in the record and was not before the run"),
+        ({"suites": ()}, {}, "deployment-defection is suite in the record and was not"),
+        ({"suites": (SUITE, replace(SUITE, id="gone"))}, {}, "gone was suite before the run and is not"),
+        ({"suites": (replace(SUITE, digest="sha256:1"),)}, {}, "was changed while the run went on"),
+        ({"suites": (replace(SUITE, candidates=("france", "usa")),)}, {}, "scenarios that were no candidates"),
+        ({"suites": (replace(SUITE, checks=(CHECK,)),)}, {}, "again[smollm2]: its check is not the planned one"),
+        ({"suites": (replace(SUITE, checks=({**CHECK, "kind": "rate"},)),)}, {}, "its check is not the planned one"),
+        (
+            {"suites": (replace(SUITE, checks=({**CHECK, "at_most": 1.0}, {**CHECK, "case": "again"})),)},
+            {},
+            "its bound 1.5 is not the planned 1",
+        ),
+    ],
+)
+def test_what_differs_is_told(plan: dict[str, Any], record: dict[str, Any], said: str) -> None:
+    found = plan_file.differences(make_plan(**plan), make_record(*RECORD.items, **record))
+    assert any(said in one for one in found), found
+
+
+def test_a_screening_of_fewer_scenarios_is_no_difference() -> None:
+    """Floor and screen of one suite may look at a sample; what they name must have been planned."""
+    some = ScreeningRecord(
+        condition="neutral", candidates=("france",), kept=("france",), unmeasured=(), share=1.0, min_items=1
+    )
+    assert plan_file.differences(make_plan(), make_record(*(replace(i, screening=some) for i in RECORD.items))) == ()
+
+
+def test_every_cut_is_refused(tmp_path: Path) -> None:
+    """At each byte; and each byte that is another one."""
+    plan_file.write(tmp_path, make_plan())
+    path = tmp_path / plan_file.NAME
+    whole = path.read_bytes()
+    assert plan_file.read(path)
+    for at in range(len(whole) - 1):
+        path.write_bytes(whole[:at])
+        with pytest.raises(RecordError, match=r"expected plan\.json as the run wrote it"):
+            plan_file.read(path)
+    for at in range(0, len(whole) - 1, 7):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        try:
+            assert plan_file.read(path) == make_plan()
+        except RecordError:
+            continue
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "[]", "null", "{}", '{"schema": "tells-plan/2"}', "NaN", "{" * 100_000, '{"schema": "tells-plan/1"}',
+        '{"schema": "tells-plan/1", "seeds": NaN}',
+    ],
+)  # fmt: skip
+def test_what_is_no_plan(tmp_path: Path, data: str) -> None:
+    (tmp_path / plan_file.NAME).write_text(data)
+    with pytest.raises(RecordError, match="cannot be read as the plan of a run"):
+        plan_file.read(tmp_path / plan_file.NAME)
+
+
+def test_shapes_are_checked_behind_the_seal(tmp_path: Path) -> None:
+    """A seal over nonsense is right, and the plan is none."""
+    data = {"schema": plan_file.SCHEMA, "planned": "abc"}
+    (tmp_path / plan_file.NAME).write_text(json.dumps({**data, "digest": plan_file._seal(data)}))
+    with pytest.raises(RecordError, match="KeyError"):
+        plan_file.read(tmp_path / plan_file.NAME)
+    with pytest.raises(RecordError, match="No such file"):
+        plan_file.read(tmp_path / "gone.json")
+
+
+def test_an_unsealed_plan_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="not sealed"):
+        plan_file.write(tmp_path, replace(make_plan(), digest=""))
+    with pytest.raises(RecordError, match="not sealed"):
+        plan_file.write(tmp_path, replace(make_plan(), profile="full"))
+    with pytest.raises(RecordError, match="finite numbers"):
+        make_plan(suites=(replace(SUITE, checks=({**CHECK, "at_most": float("nan")},)),))
+
+
+def test_a_suite_is_planned_as_it_is() -> None:
+    """Every scenario, every check with its bound."""
+    conditions = [make_family("cue", 4), make_family("null", 4)]
+    options = {"cue": "cue", "null": "null", "at_most": 1.5, "unit": "nats"}
+    suite = make_case_file([make_case("cue_shift", options, ["cue", "null"])], items=3, conditions=conditions)
+    planned = plan_file.suite_of(suite)
+
+    assert planned.candidates == ("i000", "i001", "i002")
+    assert planned.checks == ({"case": "case", "kind": "cue_shift", "at_most": 1.5, "unit": "nats"},)
+
+
+@given(st.lists(st.sampled_from([*HOSTILE, "a::b"]), unique=True))
+def test_names_survive(names: list[str]) -> None:
+    """Whatever stands in them, apart from halves of characters, which no file can hold."""
+    names = [name for name in names if not any(0xD800 <= ord(letter) <= 0xDFFF for letter in name)]
+    plan = make_plan(planned=tuple(names), selected=tuple(names))
+    assert plan.planned == tuple(names)
+    assert plan_file.sealed(replace(plan, digest="")).digest == plan.digest
+
+
+@given(st.data())
+def test_a_dropped_result_is_always_told(data: st.DataObject) -> None:
+    """Whatever is taken out of a record, plan and record differ."""
+    names = data.draw(st.lists(st.sampled_from("abcdefgh"), min_size=1, unique=True))
+    items = [make_item(name) for name in names]
+    whole = make_record(*items)
+    kept = data.draw(st.lists(st.sampled_from(items), unique_by=lambda item: item.node_id))
+    checks = tuple({**CHECK, "case": name} for name in names)
+    plan = make_plan(planned=whole.planned, selected=whole.selected, suites=(replace(SUITE, checks=checks),))
+
+    if kept and len(kept) < len(items):
+        assert plan_file.differences(plan, make_record(*kept))
+    assert plan_file.differences(plan, whole) == ()
