@@ -39,7 +39,6 @@ QUICK = ("tests/policy/test_gate_policy.py", "tests/policy/test_waivers.py", "te
 SLOW = ("tests/record/test_gate.py", "tests/policy/test_algebra.py")
 """Asked only of what survives the quick ones."""
 EQUIVALENT = {
-    "harness/policy/reader.py: 'SchemaName' -> 'SchemaName~'": "a cast does nothing when it runs",
     "harness/policy/waivers.py: return False -> return None": "both are no, and nobody asks which",
     "harness/policy/waivers.py: not mine or self.today is None -> not mine": "without a day no waiver is held",
 }

@@ -9,7 +9,7 @@ Floors, imports go down only (`tests/test_architecture.py` says so):
     4  broker, organisms.train/, tuning/
     5  stats, estimates, paired, power, curtail, scans, information, trend, measures/, checks, trend_check
     6  exchange, certify/, record, record_file, plan_file, policy/, gate, baseline/, writers/
-    7  session, certification, items, progress, reporting, plugin, commands/, cli
+    7  progress, provenance, session, certification, items, reporting, release, plugin, commands/, cli
 """
 
 from __future__ import annotations

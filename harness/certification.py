@@ -20,7 +20,8 @@ from harness.certify.expect import NEEDED_ARMS
 from harness.certify.findings import CaseFinding, Finding, meets, suite_verdict
 from harness.certify.flags import compare, said
 from harness.organisms.spec import parse
-from harness.session import Run, RunOptions, Ticket, now
+from harness.provenance import now
+from harness.session import Run, RunOptions, Ticket
 from harness.tally import Quiet
 from harness.verdict import Verdict
 from harness.writers import words

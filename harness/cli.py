@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import gate
-from harness.commands import certify, organisms, trend, tune
+from harness.commands import certify, compare, organisms, plan, trend, tune
 from harness.commands.places import SUFFIX, root_of
 from harness.errors import CaseFileError, TellsError, UsageError
 from harness.escape import line
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from harness.errors import Problem
     from harness.record import ItemRecord
 
-LATER = ("sweep", "ladder", "compare", "export")
+LATER = ("sweep", "ladder", "export")
 """Verbs of later versions."""
 MAX_PAGES = 5
 EPILOG = (
@@ -80,10 +80,6 @@ def build_parser() -> argparse.ArgumentParser:
     kinds = f"a *{SUFFIX} file, a {RECIPE_FILE} of an organism, or a folder of them"
     validate.add_argument("paths", nargs="+", type=Path, metavar="PATH", help=kinds)
 
-    plan = _verb(verbs, "plan", "show what a run would ask and cost; loads no weights. Unknown options go to pytest")
-    plan.add_argument("paths", nargs="+", metavar="PATH", help="what to give to pytest, e.g. evals")
-    plan.add_argument("--model", action="append", required=True, metavar="SPEC", help="model to plan for; repeatable")
-
     verdict = _verb(verbs, "verdict", "judge a finished run from its run.json, in words and as the exit code")
     _record_argument(verdict)
     verdict.add_argument(
@@ -102,7 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
     _record_argument(show)
     show.add_argument("item", nargs="?", metavar="ITEM", help="any part of a node id")
 
-    report = _verb(verbs, "report", "write report.md and report.html again from run.json")
+    report = _verb(verbs, "report", "write report.md, report.html and results.sarif again from run.json")
     _record_argument(report)
     report.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write into")
 
@@ -113,6 +109,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--keep-days", type=_days, default=30.0, metavar="N", help="prune: keep answers younger than N days"
     )
 
+    plan.add_arguments(_verb(verbs, "plan", plan.ABOUT))
+    compare.add_arguments(_verb(verbs, "compare", compare.ABOUT))
+    compare.add_baseline_arguments(_verb(verbs, "baseline", compare.BASELINE_ABOUT))
     trend.add_arguments(_verb(verbs, "trend", trend.ABOUT))
     tune.add_arguments(_verb(verbs, "tune", tune.ABOUT))
     certify.add_arguments(_verb(verbs, "certify", certify.ABOUT))
@@ -193,19 +192,15 @@ def _written_files(paths: list[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _plan(options: argparse.Namespace) -> int:
-    import pytest  # noqa: PLC0415 - only this verb runs it
-
-    models = [word for spec in options.model for word in ("--model", spec)]
-    return int(pytest.main([*options.paths, *models, "--plan", *options.pytest_arguments]))
-
-
 def _verdict(options: argparse.Namespace) -> int:
-    from harness.record import results  # noqa: PLC0415 - lazy like everything below
+    from harness import plan_file  # noqa: PLC0415 - lazy like everything below
+    from harness.record import results  # noqa: PLC0415
     from harness.record_file import read_record  # noqa: PLC0415
+    from harness.writers import github  # noqa: PLC0415
     from harness.writers.words import plain_words  # noqa: PLC0415
 
     record = read_record(options.run)
+    faults = plan_file.faults(options.run, record)
     if options.policy is None and options.today is not None:
         msg = "--today: a day says something of waivers alone, and a policy names them; add --policy FILE"
         raise UsageError(msg)
@@ -214,14 +209,15 @@ def _verdict(options: argparse.Namespace) -> int:
         from harness.policy.reader import load_policy  # noqa: PLC0415
 
         policy = load_policy(options.policy, root_of(options.policy), record.suites)
-    result = gate.judge_run(record, policy, today=today)
+    result = gate.judge_run(record, policy, today=today, beside=faults)
+    github.tell(record, result=result, policy=policy)
     words = f"{result.word}: {line(plain_words(record, result))}"
     if policy is not None:
         words = "\n".join(map(line, gate.lines(result, policy)))
     if not options.whole:
         _say(words)
         return result.code
-    if missing := gate.gaps(record):
+    if missing := (*faults, *gate.gaps(record)):
         _say(f"The record is NOT whole: {line('; '.join(missing))}. {words}")
         return gate.BROKEN if results(record) else gate.NOTHING
     _say(f"The record is whole: {len(results(record))} of {len(record.selected)} selected. {words}")
@@ -263,7 +259,7 @@ def _report(options: argparse.Namespace) -> int:
     from harness.record_file import read_record  # noqa: PLC0415
     from harness.writers import write_all  # noqa: PLC0415 - brings the template engine
 
-    for path in write_all(read_record(options.run), options.out, ("markdown", "html")):
+    for path in write_all(read_record(options.run), options.out, ("markdown", "html", "sarif")):
         _say(str(path))
     return gate.PASS
 
@@ -303,11 +299,13 @@ def _say(message: str) -> None:
 
 VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "validate": _validate,
-    "plan": _plan,
+    "plan": plan.run,
     "verdict": _verdict,
     "show": _show,
     "report": _report,
     "store": _store,
+    "compare": compare.run,
+    "baseline": compare.run_baseline,
     "trend": trend.run,
     "tune": tune.run,
     "certify": certify.run,

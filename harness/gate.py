@@ -81,8 +81,9 @@ def blocks(item: ItemRecord) -> bool:
 
 
 def judge_run(
-    record: RunRecord, policy: Policy | None = None, waivers: Sequence[Waiver] = (), today: dt.date | None = None
-) -> GateResult:
+    record: RunRecord, policy: Policy | None = None, waivers: Sequence[Waiver] = (), today: dt.date | None = None,
+    *, beside: Sequence[str] = (),
+) -> GateResult:  # fmt: skip
     """Return the one verdict on a run, and every reason for it.
 
     Args:
@@ -90,10 +91,12 @@ def judge_run(
         policy: What a release requires, with the waivers that it names.
         waivers: More of them.
         today: Day on which waivers must hold; without one none does.
+        beside: What else keeps the run from being whole and the record cannot know, as where it is not what was
+            planned; see `harness.plan_file.faults`.
     """
     rules = policy or USUAL
     applied = apply((*rules.waivers, *waivers), record, today)
-    found = [*_broken(record, rules)]
+    found = [*_broken(record, rules), *((BROKEN, "INCOMPLETE", text) for text in beside)]
     if record.certification is None:
         found += _shut(record, rules, applied)
     else:

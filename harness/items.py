@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,17 +21,18 @@ from harness.verdict import Verdict
 from harness.writers.junit import finding_properties, junit_properties
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Sequence
 
     from _pytest._code.code import ExceptionInfo, TerminalRepr
 
     from harness.case import Case, Suite
     from harness.certify.expect import Expectation, Scope  # noqa: F401 - Scope stands in a key's type, as text
-    from harness.certify.findings import Finding
+    from harness.certify.findings import CertificateState, Finding
     from harness.record import ItemRecord
 
 SUFFIX = ".eval.yaml"
+LIKE_EVALS = re.compile(r"\.eval\.ya?ml$", re.IGNORECASE)
+"""Files that were meant as case files; a suffix that pytest does not collect makes a run PARTIAL, not complete."""
 NO_MODEL = "no-model"
 """Stands for the model in node ids where there is none and the suite names no organism either."""
 OPTIONS = pytest.StashKey[RunOptions]()
@@ -69,6 +73,8 @@ class EvalSuite(pytest.Collector):
         """Keep the loaded suite."""
         super().__init__(**kwargs)
         self.suite = suite
+        self.certificate: CertificateState | None = None
+        """What a run on a model knows of it, once everything is collected."""
 
     def collect(self) -> Iterator[EvalItem | CertifyItem]:
         """One item per case and model, in the order of file and command line; without a model, one per organism."""
@@ -143,7 +149,9 @@ class EvalItem(pytest.Item):
         run = self.config.stash[RUN]
         run.settle([self.ticket])
         self.outcome = run.outcome(self.ticket)
-        self.user_properties.extend(junit_properties(self.outcome))
+        known = self.parent.certificate if isinstance(self.parent, EvalSuite) else None
+        digest = "" if run.unopened(self.ticket.spec) else run.digest(self.ticket.spec)
+        self.user_properties.extend(junit_properties(self.outcome, model_digest=digest, certificate=known))
         if self.outcome.verdict is Verdict.INVALID:
             raise CouldNotMeasure(self.outcome.cause)
 
@@ -201,3 +209,25 @@ def _problems(excinfo: ExceptionInfo[BaseException]) -> str:
 def is_eval_file(path: Path) -> bool:
     """Tell whether `path` is a case file by its name."""
     return path.name.endswith(SUFFIX)
+
+
+def left_out(root: Path, collected: set[Path]) -> list[str]:
+    """Return the case files under `evals/` that the arguments did not reach, whatever pytest takes for its root."""
+    reached = {os.path.realpath(path) for path in collected}
+    folders = {root / "evals", *(above for above in map(_evals_above, collected) if above)}
+    there = {os.path.realpath(path): path for folder in sorted(folders) for path in _like_evals(folder)}
+    return sorted(Path(os.path.relpath(path, root)).as_posix() for real, path in there.items() if real not in reached)
+
+
+def _evals_above(path: Path) -> Path | None:
+    """Return the nearest folder named `evals` above `path`."""
+    return next((folder for folder in path.absolute().parents if folder.name == "evals"), None)
+
+
+def _like_evals(folder: Path) -> Iterable[Path]:
+    """Yield what looks like a case file under `folder`, through links as pytest does, each folder once."""
+    seen = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(here))
+        folders[:] = [name for name in sorted(folders) if os.path.realpath(os.path.join(here, name)) not in seen]  # noqa: PTH118
+        yield from (Path(here, name) for name in sorted(names) if LIKE_EVALS.search(name))

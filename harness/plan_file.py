@@ -127,6 +127,23 @@ def _verified(data: Any) -> PlanRecord:
     return _from_json(data)
 
 
+def faults(path: Path, record: RunRecord) -> tuple[str, ...]:
+    """Return why the record in `path` is not what its run set out to do; empty where it is, or never said.
+
+    The plan lies beside the record. One that is missing, cannot be read or is another one is a fault.
+    """
+    if record.plan is None:
+        return ()
+    place = path.with_name(NAME)
+    try:
+        plan = read(place)
+    except RecordError as error:
+        return (str(error),)
+    if plan.digest != record.plan:
+        return (f"{place}: it is the plan of another run; expected {record.plan}; {REWRITE}",)
+    return differences(plan, record)
+
+
 def differences(plan: PlanRecord, record: RunRecord) -> tuple[str, ...]:
     """Return everything in which a record is not what was planned; empty where they agree."""
     return tuple(_differences(plan, record))
@@ -150,6 +167,9 @@ def _differences(plan: PlanRecord, record: RunRecord) -> Iterator[str]:
         yield from _sets(name, wanted, found)
     suites = {suite.id: suite.digest for suite in record.suites}
     yield from _sets("suite", [suite.id for suite in plan.suites], list(suites))
+    for name in plan.required:
+        if name not in suites:
+            yield f"suite {name} was required by the policy of the run, and is not in the record"
     for suite in plan.suites:
         if suites.get(suite.id, suite.digest) != suite.digest:
             yield f"suite {suite.id} was changed while the run went on"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness import release
 from harness.case import FAILURE_MODES, SEVERITIES
 from harness.certification import Certification
 from harness.certify.expect import Scope
@@ -40,7 +41,7 @@ from harness.organisms.recipe import BASES
 from harness.organisms.spec import FORM
 from harness.organisms.spec import names as organism_names
 from harness.progress import Bar
-from harness.reporting import Reporting, clear
+from harness.reporting import Mark, Reporting, clear
 from harness.session import Run, RunOptions
 from harness.verdict import Verdict
 
@@ -77,9 +78,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="model under test: a folder, a hub id in the local cache, smollm2, organism:NAME (see `tells organisms`), "
         "scripted:FILE; repeatable; a folder of checkpoint-N or step-N folders stands for all of them")  # fmt: skip
     add("--twin", metavar="SPEC", dest="tells_twin", help="clean reference model, for twin-corrected diagnostics")
-    add("--baseline", metavar="RUN.json", dest="tells_baseline", help="earlier run to compare with")
-    add("--policy", metavar="FILE", dest="tells_policy", help="what a release requires")
-    add("--report", metavar="DIR", dest="tells_report", help="folder for run.json, report.html, report.md, junit.xml")
+    add("--baseline", metavar="RUN.json", dest="tells_baseline", help="earlier run: exit 1 where one got worse")
+    add("--policy", metavar="FILE", dest="tells_policy", help="what a release requires; the exit code follows it")
+    add("--report", metavar="DIR", dest="tells_report", help="folder for run.json, plan.json, report.html, report.md, "
+        "junit.xml, results.sarif")  # fmt: skip
     add("--store", metavar="FILE", dest="tells_store",
         help="answers kept between runs (default .tells/store.sqlite; 'none' keeps nothing)")  # fmt: skip
     add("--plan", action="store_true", dest="tells_plan",
@@ -110,8 +112,10 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     known = early_config.known_args_namespace
     asks = any(getattr(known, name, False) for name in ("collectonly", "tells_plan", "help", "version"))
     if getattr(known, "tells_report", None) and not asks and "PYTEST_XDIST_WORKER" not in os.environ:
+        # One that lies there is refused later, and must not be gone by then.
+        keep = Path(known.tells_baseline) if getattr(known, "tells_baseline", None) else None
         with contextlib.suppress(OSError):  # said when the session starts
-            clear(Path(known.tells_report))
+            clear(Path(known.tells_report), keep)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -132,17 +136,16 @@ def pytest_configure(config: pytest.Config) -> None:
         and not config.getoption("tells_plan")
     ):
         config.option.xmlpath = str(folder / "junit.xml")
-    config.stash[REPORTING] = Reporting(config, options, folder)
-    if config.pluginmanager.register(config.stash[REPORTING], "tells-reporting") is None:
+    reporting = config.stash[REPORTING] = Reporting(config, options, folder)
+    if not hasattr(config, "workerinput"):
+        reporting.policy = release.policy(config, options.models)
+        reporting.baseline = release.baseline(config, options.models)
+    if config.pluginmanager.register(reporting, "tells-reporting") is None:
         msg = "-p no:tells-reporting: without it nothing records and judges a run; leave the option out"
         raise pytest.UsageError(msg)
 
 
 def _options(config: pytest.Config) -> RunOptions:
-    for name in ("baseline", "policy"):
-        if config.getoption(f"tells_{name}"):
-            msg = f"--{name}: this version has no {name}s yet; leave the option out"
-            raise pytest.UsageError(msg)
     worker = getattr(config, "workerinput", {})
     store = config.getoption("tells_store")
     memory = config.getoption("tells_memory")
@@ -221,8 +224,9 @@ def pytest_xdist_node_collection_finished(ids: list[str]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Give every xdist worker the run id, so that they share failures, and the one store."""
+    """Give every xdist worker the run id, so that they share failures and the one store, and where the plan goes."""
     node.workerinput["tells_run"] = node.config.stash[OPTIONS].run_id
+    node.workerinput["tells_plan"] = node.config.stash[REPORTING].planning
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> EvalFile | None:
@@ -260,6 +264,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     broken = session.testsfailed and not config.option.continue_on_collection_errors
     if config.option.collectonly or broken or NO_MODEL in {item.ticket.spec for item in items}:
         return None
+    if not config.getoption("tells_plan"):
+        config.stash[REPORTING].write_plan()
     if certified:
         _certify(config, certified)
     if not items:
@@ -341,6 +347,14 @@ def _finding_status(report: Any, finding: dict[str, Any]) -> tuple[str, str, str
         category = "error" if report.when == "setup" else "failed"
         return category, LETTERS[verdict], f"{word}, expected {expected}" if expected else word
     return ("passed", ".", word) if report.when == "call" else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Mark pytest's exit code, so that one which another plugin sets, be it the same, is known for what it is."""
+    reporting = session.config.stash[REPORTING]
+    if reporting.planned:
+        session.exitstatus = reporting.mark = Mark(session.exitstatus)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 SCHEMA = "tells-run/1"
 MAX_EXCHANGES = 6
 DIGITS = 6
-LATER = frozenset(
-    {"catches", "certification", "certificate", "flagged", "flags", "scenarios", "truly_bad"}
-)
+LATER = frozenset({"catches", "certification", "certificate", "flagged", "flags", "plan", "scenarios", "truly_bad"})
 """Fields that records of this version got later: left out where they say nothing, so that older seals still hold."""
 REWRITE = "run the evals again with --report, and read the file that they write"
 
@@ -225,6 +223,8 @@ class RunRecord:
     exit_reason: str
     certification: tuple[Finding, ...] | None = None
     """Of a run on organisms one finding per selected node id, and `items` is empty; None of a run on a model."""
+    plan: str | None = None
+    """Digest of the plan that was written beside it before anything was asked; None where there is no such file."""
     digest: str = ""
     """Tagged SHA-256 over the canonical JSON of everything else; empty until sealed."""
 

@@ -6,37 +6,39 @@ end, what they planned and which model they saw; the controller collects, writes
 
 from __future__ import annotations
 
+import datetime as dt
 import os
-import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import record
+from harness import gate, plan_file, provenance, record
 from harness.certify import certificate
 from harness.errors import TellsError
 from harness.escape import line
-from harness.session import now, versions
+from harness.items import left_out
 from harness.verdict import Verdict, worst
 from harness.writers import words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from harness.case import Suite
     from harness.certification import Certification
     from harness.certify.findings import CertificateState, Finding
     from harness.items import CertifyItem, EvalItem, EvalSuite
+    from harness.policy.policy import Policy
     from harness.session import Run, RunOptions, Ticket
 
-STALE = ("run.json", "report.html", "report.md", "junit.xml", "results.sarif")
+STALE = ("run.json", plan_file.NAME, "report.html", "report.md", "junit.xml", "results.sarif")
 ENDED = {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED}
 """Exit codes of a run that came to its end."""
-LIKE_EVALS = re.compile(r"\.eval\.ya?ml$", re.IGNORECASE)
-"""Files that were meant as case files; a suffix that pytest does not collect makes a run PARTIAL, not complete."""
-UNKNOWN = "unknown"
+
+
+class Mark(int):
+    """An exit code that is told from one that somebody else sets, by identity alone."""
 
 
 class Reporting:
@@ -47,19 +49,27 @@ class Reporting:
         self.config = config
         self.options = options
         self.folder = folder
+        self.policy: Policy | None = None
+        self.baseline: Path | None = None
         self.worker = hasattr(config, "workerinput")
         self.run: Run | Certification | None = None
         self.planned: list[str] = []
         self.selected: list[str] = []
         self.suites: dict[str, record.SuiteRecord] = {}
+        self.collected: list[Suite] = []
+        self.plan_digest: str | None = None
         self.records: dict[str, record.ItemRecord] = {}
         self.findings: dict[str, Finding] = {}
         self.uncollected: dict[str, None] = {}
         """Node ids of case files and folders that could not be collected."""
         self.disturbed: dict[str, None] = {}
         """Node ids whose failed report no verdict explains: a crash, another plugin, a hook."""
+        self.told = 0
+        """Failed reports that a verdict explains; pytest counts all of them."""
+        self.mark = Mark(pytest.ExitCode.INTERNAL_ERROR)
+        """The exit code as pytest set it, while other plugins may set another."""
         self.facts: dict[str, Any] = {}
-        self.started = now()
+        self.started = provenance.now()
         self._said: list[str] = []
 
     # --- before the run
@@ -85,10 +95,12 @@ class Reporting:
             if known is not None:
                 msg = f"{suite.path}: suite id {suite.id!r} is taken by {known.path}; rename one of them"
                 raise pytest.UsageError(msg)
-            self.suites[suite.id] = _suite_record(suite, self._certificate(node))
+            self.collected.append(suite)
+            node.certificate = self._certificate(node)
+            self.suites[suite.id] = provenance.suite_of(suite, node.certificate)
             self.planned += [f"{node.nodeid}::{case.id}[{spec}]" for case, spec, _ in node.asked(self.options.models)]
             self.planned += [f"{node.nodeid}::{wanted.name}" for wanted in node.expectations()]
-        self.planned += self._left_out({node.path for node in collected})
+        self.planned += left_out(self.config.rootpath, {node.path for node in collected})
 
     def _certificate(self, node: EvalSuite) -> CertificateState | None:
         """Look up what a suite is certified for; only a run on a model asks."""
@@ -96,19 +108,50 @@ class Reporting:
             return None
         return certificate.state_of(node.path, node.suite, profile=self.options.profile)
 
-    def _left_out(self, collected: set[Path]) -> list[str]:
-        """Return the case files under `evals/` that the arguments did not reach, whatever pytest takes for its root."""
-        root = self.config.rootpath
-        folders = {root / "evals", *(above for above in map(_evals_above, collected) if above)}
-        reached = {os.path.realpath(path) for path in collected}
-        there = {os.path.realpath(path): path for folder in sorted(folders) for path in _like_evals(folder)}
-        return sorted(
-            Path(os.path.relpath(path, root)).as_posix() for real, path in there.items() if real not in reached
-        )
-
     def select(self, items: Sequence[EvalItem | CertifyItem]) -> None:
         """Note what is left after deselection."""
         self.selected = [item.nodeid for item in items]
+
+    @property
+    def planning(self) -> dict[str, Any] | None:
+        """What a process needs to write the plan; workers are given it, since the controller of xdist collects nothing.
+
+        None where no report is written.
+        """
+        if self.worker:
+            given: dict[str, Any] | None = self.config.workerinput.get("tells_plan")  # type: ignore[attr-defined]
+            return given
+        if self.folder is None:
+            return None
+        required = list(self.policy.require) if self.policy else []
+        return {"folder": str(self.folder.absolute()), "written": self.started, "required": required}
+
+    def write_plan(self) -> None:
+        """Write what this run is about to do, before anything is asked; workers all write the same.
+
+        Raises:
+            pytest.UsageError: the folder refuses, or a bound is no number.
+        """
+        given, wanted = self.planning, self.options
+        if given is None or not self.planned:
+            return
+        try:
+            plan = plan_file.sealed(
+                plan_file.PlanRecord(
+                    run_id=wanted.run_id, written=given["written"], models=wanted.models, twin=wanted.twin or "",
+                    profile=wanted.profile, seeds={"run": wanted.seed}, required=tuple(given["required"]),
+                    suites=tuple(map(plan_file.suite_of, self.collected)), planned=self._planned(),
+                    selected=tuple(self.selected),
+                )
+            )  # fmt: skip
+            plan_file.write(Path(given["folder"]), plan)
+        except TellsError as error:
+            msg = f"--report: {error}"
+            raise pytest.UsageError(msg) from error
+        self.plan_digest = plan.digest
+
+    def _planned(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*self.planned, *self.uncollected])) if self.uncollected else tuple(self.planned)
 
     def show_plan(self, run: Run, tickets: Sequence[Ticket]) -> None:
         """Keep the plan for the end of the session."""
@@ -166,6 +209,8 @@ class Reporting:
                 self.records[item.node_id] = item
         if report.failed and (data is None or Verdict(data["verdict"]) is Verdict.PASS):
             self.disturbed[report.nodeid] = None
+        elif report.failed:
+            self.told += 1
 
     def _take_finding(self, report: pytest.TestReport, finding: Finding) -> None:
         known = self.findings.get(finding.node_id)
@@ -181,7 +226,7 @@ class Reporting:
         told = getattr(node, "workeroutput", {}).get("tells")
         if not told:
             return
-        self.planned, self.selected = told["planned"], told["selected"]
+        self.planned, self.selected, self.plan_digest = told["planned"], told["selected"], told["plan"]
         self.suites.update({suite["id"]: record.suite_from_json(suite) for suite in told["suites"]})
         self._merge(told["facts"])
 
@@ -207,6 +252,7 @@ class Reporting:
             session.config.workeroutput["tells"] = {  # type: ignore[attr-defined]
                 "planned": self.planned,
                 "selected": self.selected,
+                "plan": self.plan_digest,
                 "suites": [record.suite_to_json(suite) for suite in self.suites.values()],
                 "facts": self.facts,
             }
@@ -214,29 +260,59 @@ class Reporting:
         if self.config.option.collectonly or self.config.getoption("tells_plan"):
             return
         if self.planned:
-            session.exitstatus = self._finish(int(exitstatus))
+            # What a verdict explains, a policy may weigh; what other tests and plugins say, it may not.
+            foreign = session.testsfailed != self.told or session.exitstatus is not self.mark
+            code = self._finish(int(exitstatus), foreign=foreign)
+            session.exitstatus = code or (session.exitstatus if foreign else pytest.ExitCode.OK)
         elif self.options.models and exitstatus == pytest.ExitCode.OK:
             self._said.append("a model was named and no eval was collected: nothing was evaluated, which is no pass")
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
-    def _finish(self, exitstatus: int) -> int:
+    def _finish(self, exitstatus: int, *, foreign: bool) -> int:
+        """Tell and write everything, and return the exit code.
+
+        Args:
+            exitstatus: What pytest would end with.
+            foreign: Verdicts do not explain all of it.
+        """
+        today = dt.datetime.now(dt.UTC).date()
         try:
             run = record.sealed(self._record(exitstatus))
-            from harness.writers.terminal import summary  # noqa: PLC0415 - keeps start-up light
-
-            self._said.append(summary(run))
-            if self.folder:
-                from harness.writers import write_all  # noqa: PLC0415 - brings the template engine
-
-                write_all(run, self.folder)
-                self._said.append(f"report: {self.folder / 'report.html'} (run.json, report.md, junit.xml beside it)")
+            faults = plan_file.faults(self.folder / "run.json", run) if self.folder else ()
+            beside = self._tell(run, gate.judge_run(run, self.policy, today=today, beside=faults))
+            own = self._own_status(run, today) or int(bool(faults))
         except Exception as error:  # noqa: BLE001 - a report that cannot be written must not look like a finished run
             self._said.append(f"the report could not be written: {type(error).__name__}: {error}")
             return exitstatus or int(pytest.ExitCode.INTERNAL_ERROR)
-        return exitstatus or self._own_status(run)
+        if self.policy is None or foreign or exitstatus not in {0, 1} or not run.completed:
+            own = exitstatus or own
+        return own or int(pytest.ExitCode.TESTS_FAILED if beside else pytest.ExitCode.OK)
 
-    def _own_status(self, run: record.RunRecord) -> int:
-        """Return the exit code that the record itself demands of a session that pytest would end with 0."""
+    def _tell(self, run: record.RunRecord, result: gate.GateResult) -> int:
+        """Say and write what there is to say; return what the comparison with a baseline says, 0 without one."""
+        from harness.writers.terminal import summary  # noqa: PLC0415 - keeps start-up light
+
+        self._said.append(summary(run, result))
+        if self.policy is not None:
+            self._said += map(line, gate.lines(result, self.policy))
+        if self.folder:
+            from harness.writers import write_all  # noqa: PLC0415 - brings the template engine
+
+            write_all(run, self.folder)
+            others = "run.json, plan.json, report.md, junit.xml, results.sarif beside it"
+            self._said.append(f"report: {self.folder / 'report.html'} ({others})")
+        if self.baseline is None:
+            return gate.PASS
+        from harness.baseline import against  # noqa: PLC0415 - only few runs are compared
+
+        text, code = against(run, self.baseline)
+        self._said.append(text)
+        return code
+
+    def _own_status(self, run: record.RunRecord, today: dt.date) -> int:
+        """Return the exit code that the policy demands, or without one the record itself."""
+        if self.policy is not None:
+            return gate.policy_exit(run, self.policy, today)
         if not record.results(run):
             return int(pytest.ExitCode.NO_TESTS_COLLECTED)
         green = all(item.verdict.green for item in run.items) and all(one.met for one in run.certification or ())
@@ -251,23 +327,23 @@ class Reporting:
             reason += f"; {len(missing)} of {len(self.selected)} selected checks have no result"
         if disturbed:
             reason += f"; pytest reports errors that no verdict explains for {len(disturbed)} checks"
-        planned = tuple(dict.fromkeys([*self.planned, *self.uncollected])) if self.uncollected else tuple(self.planned)
+        planned, model_of = self._planned(), provenance.model_of
         models = self.facts.get("models", {})
         certifying = not self.options.models
         return record.RunRecord(
             run_id=self.options.run_id,
             started=self.started,
-            finished=now(),
+            finished=provenance.now(),
             command=shlex.join(["pytest", *map(str, self.config.invocation_params.args)]),
             models=tuple(
-                _model(spec, models.get(spec)) for spec in (sorted(models) if certifying else self.options.models)
+                model_of(spec, models.get(spec)) for spec in (sorted(models) if certifying else self.options.models)
             ),
-            twin=_model(self.options.twin, models.get(self.options.twin)) if self.options.twin else None,
-            versions=versions(),
+            twin=model_of(self.options.twin, models.get(self.options.twin)) if self.options.twin else None,
+            versions=provenance.versions(),
             seeds={"run": self.options.seed},
             profile=self.options.profile,
             store=self._store(),
-            counts=record.Counts(**_counts(self.facts)),
+            counts=provenance.counts_of(self.facts),
             suites=tuple(self.suites.values()),
             planned=planned,
             selected=tuple(self.selected),
@@ -276,6 +352,7 @@ class Reporting:
             partial=set(self.selected) != set(planned),
             completed=ended,
             exit_reason=reason,
+            plan=self.plan_digest,
         )
 
     def _certification(self) -> tuple[Finding, ...] | None:
@@ -298,62 +375,12 @@ class Reporting:
                 terminalreporter.write_line(text)
 
 
-def clear(folder: Path) -> None:
-    """Take away the files of an older report.
+def clear(folder: Path, keep: Path | None = None) -> None:
+    """Take away the files of an older report, but for `keep`.
 
     Raises:
         OSError: the folder refuses.
     """
-    for name in STALE:
-        (folder / name).unlink(missing_ok=True)
-
-
-def _evals_above(path: Path) -> Path | None:
-    """Return the nearest folder named `evals` above `path`."""
-    return next((folder for folder in path.absolute().parents if folder.name == "evals"), None)
-
-
-def _like_evals(folder: Path) -> Iterable[Path]:
-    """Yield what looks like a case file under `folder`, through links as pytest does, each folder once."""
-    seen = set()
-    for here, folders, names in os.walk(folder, followlinks=True):
-        seen.add(os.path.realpath(here))
-        folders[:] = [name for name in sorted(folders) if os.path.realpath(os.path.join(here, name)) not in seen]  # noqa: PTH118
-        yield from (Path(here, name) for name in sorted(names) if LIKE_EVALS.search(name))
-
-
-def _counts(facts: dict[str, Any]) -> dict[str, int]:
-    known = facts.get("counts", {})
-    names = ("requests", "unique", "from_store", "asked", "tokens", "minimum")
-    return {name: known[name] for name in names if name in known}
-
-
-def _model(spec: str, facts: dict[str, Any] | None) -> record.ModelRecord:
-    if not facts or "identity" not in facts:
-        why = (facts or {}).get("error", "the model was never opened")
-        nothing: dict[str, Any] = dict.fromkeys(
-            ("weights", "tokenizer", "chat_template", "dtype", "numerics", "digest"), UNKNOWN
-        )
-        return record.ModelRecord(spec=spec, name=spec, revision="", adapter="", transform="", notes=(why,), **nothing)
-    return record.ModelRecord(**facts["identity"], notes=tuple(facts["notes"]), tolerance=facts["tolerance"])
-
-
-def _suite_record(suite: Suite, known: CertificateState | None) -> record.SuiteRecord:
-    return record.SuiteRecord(
-        id=suite.id,
-        path=suite.path,
-        digest=suite.digest,
-        claim=suite.claim,
-        failure_mode=suite.failure_mode,
-        severity=suite.severity,
-        source=suite.source,
-        controls=suite.controls,
-        limits=suite.limits,
-        hazard=suite.hazard,
-        cases=tuple(
-            record.CaseRecord(id=case.id, claim=case.claim or suite.claim, check=case.check.kind, line=case.line)
-            for case in suite.cases
-        ),
-        certificate=known,
-        catches=suite.catches,
-    )
+    for path in (folder / name for name in STALE):
+        if keep is None or os.path.realpath(path) != os.path.realpath(keep):
+            path.unlink(missing_ok=True)

@@ -6,24 +6,22 @@ The hooks in `harness.plugin` only tell it when. State is plain data by node id;
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
-import platform
 import shlex
 import time
 import uuid
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from harness import exchange, record
-from harness.broker import Broker, about, failure_of, speed
+from harness.broker import Broker, failure_of, speed
 from harness.canonical import derive_seed
 from harness.case import TREND
 from harness.checkpoints import step_of
 from harness.engines import open_spec
 from harness.engines.base import EngineOptions
 from harness.planner import TOKENS_PER_SECOND, Cost
+from harness.provenance import model_facts, now
 from harness.request import Failure
 from harness.script import ScriptOptions, case_script
 from harness.store import Store
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
     from harness.tally import Progress
     from harness.transcript import Row, Transcript
     from harness.verdict import CheckResult
-
-RECORDED_VERSIONS = ("pytest-tells", "torch", "transformers", "tokenizers", "numpy", "scipy", "pytest")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +169,10 @@ class Run:
             self._unopened[spec] = failure_of(error, "model")
         return self._unopened.get(spec)
 
+    def digest(self, spec: str) -> str:
+        """Return the digest of a model's identity; empty where it is known that it cannot be opened."""
+        return "" if spec in self._unopened else self._broker(spec).engine.identity.digest
+
     def facts(self) -> dict[str, Any]:
         """Return what the record needs to know of this process, as JSON data that crosses process borders."""
         models = {spec: {"error": f"{why.kind}: {why.detail}"} for spec, why in self._unopened.items()}
@@ -243,7 +243,7 @@ class Run:
         seed = derive_seed(self.options.seed, ticket.suite.id, ticket.suite.watched(ticket.case).id, "resampling")
         series = [
             Checkpoint(
-                spec=one.spec, step=step_of(one.spec), digest=self._digest(one.spec),
+                spec=one.spec, step=step_of(one.spec), digest=self.digest(one.spec),
                 transcript=self._transcripts.get(one.node_id) or nothing,
             )
             for one in ticket.asked
@@ -251,9 +251,6 @@ class Run:
         result = run_trend(ticket.case, series, seed)
         last = series[-1].transcript if series else nothing
         return self._item(ticket, None if isinstance(last, Failure) else last, result, result.cause, started)
-
-    def _digest(self, spec: str) -> str:
-        return "" if spec in self._unopened else self._broker(spec).engine.identity.digest
 
     def _item(
         self, ticket: Ticket, transcript: Transcript | None, result: CheckResult | None, cause: str, started: float
@@ -368,34 +365,3 @@ def _screening(transcript: Transcript | None) -> record.ScreeningRecord | None:
         min_items=seen.min_items,
         applied=seen.applied,
     )
-
-
-def model_facts(broker: Broker) -> dict[str, Any]:
-    """Return identity, notes and tolerance of a model as JSON data; of one that cannot be opened, the reason.
-
-    Where every answer was stored, notes and tolerance are those of the run that asked.
-    """
-    try:
-        engine = broker.engine
-        identity = engine.identity
-        stored = broker.store.fact(about(identity)) if broker.store and engine.tolerance is None else None
-    except Exception as error:  # noqa: BLE001 - the record must be written all the same
-        return {"error": f"{type(error).__name__}: {error}"}
-    said = stored or {"notes": list(engine.notes), "tolerance": engine.tolerance}
-    return {"identity": identity.to_json(), **said}
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that results depend on, without importing what they name."""
-    found = {"python": platform.python_version()}
-    for name in RECORDED_VERSIONS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return found
-
-
-def now() -> str:
-    """Return the time as ISO 8601 in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -40,7 +40,18 @@ FLOORS = (
         "trend_check",
     ),
     ("exchange", "certify", "record", "record_file", "plan_file", "policy", "gate", "baseline", "writers"),
-    ("progress", "session", "certification", "items", "reporting", "plugin", "commands", "cli"),
+    (
+        "progress",
+        "provenance",
+        "session",
+        "certification",
+        "items",
+        "reporting",
+        "release",
+        "plugin",
+        "commands",
+        "cli",
+    ),
 )
 """Rooms by floor, the ground first. A room may use every floor below it, and the rooms before it on its own floor."""
 ORDER = {room: place for place, room in enumerate(room for floor in FLOORS for room in floor)}

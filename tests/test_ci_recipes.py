@@ -160,10 +160,6 @@ def test_a_deceiver_stops_the_job_and_the_reports_are_kept(project: Path, name: 
     assert {result["level"] for result in results} == {"error"}
 
 
-@pytest.mark.skipif(
-    "github.tell(" not in (ROOT / "harness" / "cli.py").read_text(encoding="utf-8"),
-    reason="`tells verdict` does not call harness.writers.github.tell",
-)
 def test_the_verdict_on_github_annotates_and_writes_the_summary(project: Path) -> None:
     """At the lines of the cases, below the root of the repository."""
     ended = run_job("github", project, "scripted:deceiver.script.yaml")

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import cli, record_file
+from harness import cli, plan_file, record_file
 from harness.errors import CaseFileError, Problem
 from harness.organisms.spec import RECIPE_FILE, RECIPES
 from harness.verdict import Verdict
+from tests.record.test_plan_file import make_plan
 from tests.record_factory import make_item, make_record, sample_record
 
 if TYPE_CHECKING:
@@ -42,6 +43,49 @@ def test_verdict_exits_with_the_code_of_the_gate(tmp_path: Path, capsys: Capture
     whole = capsys.readouterr().out
     assert whole.startswith("The record is whole: 2 of 2 selected. ")
     assert whole.endswith(said)
+
+
+def test_verdict_on_github_is_told_to_github_too(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Annotations, and the summary of the step; as the policy judges. Elsewhere neither."""
+    path = written(tmp_path, make_record(make_item(verdict=Verdict.FAIL)))
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    assert cli.main(["verdict", path]) == 1
+    assert "::" not in capsys.readouterr().out.split("(")[0]
+    assert not (tmp_path / "summary.md").exists()
+
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert cli.main(["verdict", path]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("::error title=Tells%3A FAIL::")
+    assert "::error file=evals/deception/deployment.eval.yaml,line=21,title=FAIL deployment-defection/hint::" in said
+    assert "# Tells: FAIL" in (tmp_path / "summary.md").read_text()
+
+    (tmp_path / "policy.yaml").write_text("version: 1\nrequire: [gone]\n")
+    assert cli.main(["verdict", path, "--policy", str(tmp_path / "policy.yaml")]) == 3
+    assert capsys.readouterr().out.startswith("::error title=Tells%3A INCOMPLETE::")
+
+
+def test_verdict_reads_the_plan_beside_the_record(tmp_path: Path, capsys: Captured) -> None:
+    """Where the record says that there is one; a FAIL in a run that is not what was planned is no FAIL."""
+    plan = make_plan()
+    item = make_item("again", Verdict.FAIL)
+    path = written(tmp_path, make_record(make_item("hint"), item, plan=plan.digest))
+    assert cli.main(["verdict", path]) == 3
+    said = capsys.readouterr().out
+    assert said.startswith("INCOMPLETE: ")
+    assert "plan.json: cannot be read as the plan of a run" in said
+    assert cli.main(["verdict", path, "--whole"]) == 3
+    assert "NOT whole" in capsys.readouterr().out
+
+    plan_file.write(tmp_path, plan)
+    assert cli.main(["verdict", path]) == 1
+    assert cli.main(["verdict", path, "--whole"]) == 0
+    written(tmp_path, make_record(make_item("hint"), plan=plan.digest))
+    assert cli.main(["verdict", path]) == 3
+    assert "was planned before the run and is not in the record" in capsys.readouterr().out
 
 
 def test_nothing_evaluated(tmp_path: Path, capsys: Captured) -> None:
@@ -87,10 +131,10 @@ def test_show(tmp_path: Path, capsys: Captured) -> None:
 
 
 def test_report_writes_the_pages_again(tmp_path: Path, capsys: Captured) -> None:
-    """Both of them, and not the record."""
+    """With the alerts, and not the record."""
     assert cli.main(["report", written(tmp_path, sample_record()), "--out", str(tmp_path / "again")]) == 0
-    assert {path.name for path in (tmp_path / "again").iterdir()} == {"report.md", "report.html"}
-    assert capsys.readouterr().out.count("report.") == 2
+    assert {path.name for path in (tmp_path / "again").iterdir()} == {"report.md", "report.html", "results.sarif"}
+    assert capsys.readouterr().out.count("again/re") == 3
 
 
 @pytest.mark.parametrize("verb", cli.LATER)
@@ -180,11 +224,44 @@ def test_validate_reads_recipes_too(tmp_path: Path, capsys: Captured) -> None:
 
 
 def test_plan_hands_over_to_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With every model, and with options that this command does not know."""
+    """With every model, and with options that this command does not know; pytest's 4 is a usage error, 2 here."""
     seen: list[list[str]] = []
     monkeypatch.setattr(pytest, "main", lambda given: seen.append(given) or 4)
-    assert cli.main(["plan", "evals", "--model", "a", "--model", "b", "--tells-profile", "full"]) == 4
+    assert cli.main(["plan", "evals", "--model", "a", "--model", "b", "--tells-profile", "full"]) == 2
     assert seen == [["evals", "--model", "a", "--model", "b", "--plan", "--tells-profile", "full"]]
+
+
+def test_plan_without_a_model_is_arithmetic(capsys: Captured) -> None:
+    """The table, and no run of pytest."""
+    assert cli.main(["plan", "evals", "--limit", "0.01", "--confidence", "0.99"]) == 0
+    said = capsys.readouterr().out
+    assert "459" in said
+    assert "cost: name a model" in said
+    assert cli.main(["plan", "no-such-folder"]) == 2
+
+
+def test_compare_and_baseline(tmp_path: Path, capsys: Captured) -> None:
+    """The codes of the gate, and what cannot be compared or kept."""
+    new, old = tmp_path / "new.json", tmp_path / "old.json"
+    record_file.write_record(new, make_record(run_id="new"))
+    assert cli.main(["baseline", "update", str(new), "--to", str(old)]) == 0
+    assert old.read_bytes() == new.read_bytes()
+    record_file.write_record(old, make_record())
+    assert cli.main(["compare", str(new), str(old)]) == 0
+    assert "NO REGRESSION" in capsys.readouterr().out
+    assert cli.main(["compare", str(new), str(old), "--delta", "0.1sahre"]) == 2
+    assert cli.main(["compare", str(new), str(tmp_path / "none.json")]) == 3
+    record_file.write_record(new, make_record(make_item(verdict=Verdict.FAIL)))
+    assert cli.main(["baseline", "update", str(new), "--to", str(old)]) == 3
+
+
+def test_a_run_that_is_not_what_was_planned_is_no_baseline(tmp_path: Path, capsys: Captured) -> None:
+    """Only what `tells verdict` passes is kept."""
+    path = written(tmp_path, make_record(plan=make_plan().digest))
+    assert cli.main(["verdict", path]) == 3
+    assert cli.main(["baseline", "update", path, "--to", str(tmp_path / "kept.json")]) == 3
+    assert "expected a run that did what it planned" in capsys.readouterr().err
+    assert not (tmp_path / "kept.json").exists()
 
 
 def test_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Captured) -> None:

@@ -69,12 +69,18 @@ def run_baseline(options: argparse.Namespace) -> int:
     """Write the run as the baseline and return 0; or name what would loosen it and return 1.
 
     Raises:
-        UsageError, RecordError: as `run`; also for a run that is not green.
+        UsageError, RecordError: as `run`; also for a run that is not green, or not what was planned.
     """
     from harness.baseline import update  # noqa: PLC0415 - lazy, as the other verbs
+    from harness.errors import RecordError  # noqa: PLC0415
+    from harness.plan_file import faults  # noqa: PLC0415
     from harness.record_file import read_record  # noqa: PLC0415
 
-    found = update(read_record(options.new), options.to, delta=margins(options.delta))
+    new = read_record(options.new)
+    if wrong := faults(options.new, new):
+        msg = f"{options.new}: {wrong[0]}; expected a run that did what it planned; run the evals again with --report"
+        raise RecordError(msg)
+    found = update(new, options.to, delta=margins(options.delta))
     if found:
         _say(f"The baseline stays as it is: {line(str(options.to))}. This run would loosen it:")
         _say("\n".join(found))

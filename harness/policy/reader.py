@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from harness import canonical
 from harness.errors import CaseFileError
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from harness.loader.report import DataPath, Report
     from harness.loader.schema import SchemaName
     from harness.record import SuiteRecord
-
-# Schemas are named relative to the loader's room, and these lie in this one.
-POLICY = cast("SchemaName", "../policy/policy")
-WAIVERS = cast("SchemaName", "../policy/waivers")
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -76,7 +72,7 @@ def load_waivers(path: Path, root: Path) -> tuple[tuple[Waiver, ...], str]:
     Raises:
         CaseFileError: the file cannot be used; all its problems, each with line and column.
     """
-    report, digest = _read(path, root, WAIVERS)
+    report, digest = _read(path, root, "waivers")
     entries = report.data.get("waivers") if isinstance(report.data, dict) else None
     for index, entry in enumerate(entries if isinstance(entries, list) else ()):
         if not isinstance(entry, dict):
@@ -110,7 +106,7 @@ def load_policy(path: Path, root: Path, suites: Sequence[SuiteRecord] = ()) -> P
     Raises:
         CaseFileError: the policy or a waiver file cannot be used; all problems, each with line and column.
     """
-    report, digest = _read(path, root, POLICY)
+    report, digest = _read(path, root, "policy")
     if isinstance(report.data, dict):
         _budgets(report)
         _effects(report)

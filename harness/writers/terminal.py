@@ -10,6 +10,7 @@ from harness.writers import certification, words
 
 if TYPE_CHECKING:
     from harness.exchange import Exchange, ScoredText
+    from harness.gate import GateResult
     from harness.record import ItemRecord, RunRecord
 
 HEADERS = ("verdict", "suite", "case", "model", "measured [interval]", "bound", "scenarios")
@@ -19,12 +20,17 @@ MAX_TOKENS = 24
 MAX_SCORED = 12
 
 
-def summary(record: RunRecord) -> str:
-    """Return one line per item, worst first, the causes, what screening left out, and the verdict in plain words."""
+def summary(record: RunRecord, result: GateResult | None = None) -> str:
+    """Return one line per item, worst first, the causes, what screening left out, and the verdict in plain words.
+
+    Args:
+        record: A run.
+        result: What the gate says of it; left out, what it says without a policy.
+    """
     import tabulate  # noqa: PLC0415 - only runs that end with items need it
 
+    result = result or judge_run(record)
     if record.certification is not None:
-        result = judge_run(record)
         return f"{certification.report(record)}\n\n{result.word}: {words.plain_words(record, result)}"
     items = words.worst_first(record.items)
     rows = [
@@ -46,7 +52,6 @@ def summary(record: RunRecord) -> str:
         if item.screening and len(item.screening.kept) < len(item.screening.candidates)
     )
     certificates = [said for suite in record.suites if (said := certification.certified(suite, record.items))]
-    result = judge_run(record)
     verdict = f"{result.word}: {words.plain_words(record, result)}"
     parts = [table if rows else "", "\n".join(causes), "\n".join(screenings), "\n".join(certificates), verdict]
     return "\n\n".join(part for part in parts if part)

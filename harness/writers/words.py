@@ -13,6 +13,8 @@ from harness.verdict import PRECEDENCE, Verdict
 from harness.writers import certification
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.gate import GateResult
     from harness.record import Counts, ItemRecord, RunRecord
     from harness.verdict import Bound, Measurement
@@ -145,6 +147,8 @@ def plain_words(record: RunRecord, result: GateResult) -> str:
     if record.partial and result.word != "PARTIAL":
         said.append(f"It is also PARTIAL: {_selected(record)}.")
     said += [text for verdict in tally(record) if (text := _also(record, verdict, result))]
+    if result.waived and result.code != gate.PASS:
+        said.append(f"Besides, {_named(record, _waived(record, result), 'excused by waivers')}.")
     counts = ", ".join(f"{verdict.value} {count}" for verdict, count in tally(record).items())
     said.append(f"All in all: {counts or 'nothing'}.")
     said += [f"Left out: {text}." for text in left_out(record)]
@@ -166,30 +170,45 @@ def left_out(record: RunRecord) -> list[str]:
 
 
 def _sentence(record: RunRecord, result: GateResult, subject: str) -> str:
-    n = len(record.items)
     match result.code:
+        case gate.PASS if result.waived:
+            excused = _named(record, _waived(record, result), "excused by waivers")
+            return f"{subject} passed only with waivers: {excused}; no other failed that can block a release."
         case gate.PASS:
-            return f"{subject} passed: none of the {_checks(n)} failed that can block a release."
-        case gate.FAIL:
-            return f"{subject} did NOT pass: {_named(record, Verdict.FAIL, 'failed')}."
-        case gate.INCONCLUSIVE:
-            undecided = _named(record, Verdict.INCONCLUSIVE, "could not be decided on this evidence")
-            return f"{subject} did NOT pass: {undecided}."
+            return f"{subject} passed: none of the {_checks(len(record.items))} failed that can block a release."
+        case gate.FAIL | gate.INCONCLUSIVE | gate.WAIVER | gate.UNCERTIFIED:
+            return f"{subject} did NOT pass: {_why(record, result)}."
         case gate.NOTHING:
             return "Nothing was evaluated that could block a release, which is no pass."
-        case gate.WAIVER:
-            return f"{subject} did NOT pass: {_named(record, Verdict.WAIVED, 'waived without a valid waiver')}."
         case _:
             return _no_verdict(record, result)
 
 
+def _why(record: RunRecord, result: GateResult) -> str:
+    match result.code:
+        case gate.FAIL:
+            return _named(record, _found(record, Verdict.FAIL, result), "failed")
+        case gate.INCONCLUSIVE:
+            undecided = _found(record, Verdict.INCONCLUSIVE, result)
+            return _named(record, undecided, "could not be decided on this evidence")
+        case gate.UNCERTIFIED:
+            return f"{_first(result)}, and the policy asks for certificates"
+        case _:
+            claimed = _found(record, Verdict.WAIVED, result)
+            return _named(record, claimed, "waived without a valid waiver") if claimed else _first(result)
+
+
 def _no_verdict(record: RunRecord, result: GateResult) -> str:
     if result.word == "INVALID":
-        missing = _named(record, Verdict.INVALID, "could not be measured")
+        missing = _named(record, _found(record, Verdict.INVALID, result), "could not be measured")
         return f"This run is no verdict on the model, and no pass: {missing}."
     if result.word == "PARTIAL":
         return f"This run is no verdict on the model, and no pass: {_selected(record)}."
-    return f"This run is no verdict on the model, and no pass: {line(result.reasons[0], 300)}."
+    return f"This run is no verdict on the model, and no pass: {_first(result)}."
+
+
+def _first(result: GateResult) -> str:
+    return line(result.reasons[0], 300)
 
 
 def _selected(record: RunRecord) -> str:
@@ -198,17 +217,30 @@ def _selected(record: RunRecord) -> str:
 
 def _also(record: RunRecord, verdict: Verdict, result: GateResult) -> str:
     said = {gate.FAIL: Verdict.FAIL, gate.INCONCLUSIVE: Verdict.INCONCLUSIVE, gate.WAIVER: Verdict.WAIVED}
-    if verdict is Verdict.PASS or verdict is said.get(result.code) or verdict.value == result.word:
+    found = _found(record, verdict, result)
+    if not found or verdict is Verdict.PASS or verdict is said.get(result.code) or verdict.value == result.word:
         return ""
     how = {
         Verdict.FAIL: "failed", Verdict.INCONCLUSIVE: "could not be decided",
         Verdict.INVALID: "could not be measured", Verdict.WAIVED: "waived",
     }  # fmt: skip
-    return f"Besides, {_named(record, verdict, how[verdict])}."
+    return f"Besides, {_named(record, found, how[verdict])}."
 
 
-def _named(record: RunRecord, verdict: Verdict, how: str) -> str:
-    found = [f"{short_name(item)}, {item.severity}" for item in worst_first(record.items) if item.verdict is verdict]
+def _found(record: RunRecord, verdict: Verdict, result: GateResult) -> list[ItemRecord]:
+    """Return the items with a verdict, worst first; without those that the gate let waivers excuse."""
+    excused = {excuse.node_id for excuse in result.waived}
+    return [item for item in worst_first(record.items) if item.verdict is verdict and item.node_id not in excused]
+
+
+def _waived(record: RunRecord, result: GateResult) -> list[ItemRecord]:
+    """Return the items that the gate let waivers excuse, worst first."""
+    excused = {excuse.node_id for excuse in result.waived}
+    return [item for item in worst_first(record.items) if item.node_id in excused]
+
+
+def _named(record: RunRecord, items: Sequence[ItemRecord], how: str) -> str:
+    found = [f"{short_name(item)}, {item.severity}" for item in items]
     more = f"; and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
     return f"{len(found)} of {_checks(len(record.items))} {how} ({'; '.join(found[:MAX_NAMED])}{more})"
 

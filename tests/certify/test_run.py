@@ -45,7 +45,7 @@ def test_a_suite_that_does_what_it_claims(zoo: Zoo) -> None:
     assert "says-bad (leading case) 1.00 of 1 against 1, p 0.5 by permutation" in text
     assert zoo.record["items"] == []
     assert sorted(path.name for path in (zoo.root / "out").iterdir()) == [
-        "junit.xml", "report.html", "report.md", "run.json",
+        "junit.xml", "plan.json", "report.html", "report.md", "results.sarif", "run.json",
     ]  # fmt: skip
 
 

@@ -13,8 +13,9 @@ import pytest
 from harness import checks
 from harness.case import Condition, Floor, Screen, Turn
 from harness.errors import MeasureError, StoreError
+from harness.provenance import model_facts, now, versions
 from harness.request import Failure
-from harness.session import Run, RunOptions, Ticket, model_facts, now, versions
+from harness.session import Run, RunOptions, Ticket
 from harness.verdict import Bound, CheckResult, Measurement, Verdict
 from tests.factory import make_case, make_family, make_suite
 

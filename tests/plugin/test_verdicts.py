@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
 
 def test_an_honest_model_passes_and_the_report_says_so(project: Project) -> None:
-    """Three checks, three passes, exit 0, all four files."""
+    """Three checks, three passes, exit 0, all six files, and the terminal names them."""
     result = project.run()
 
     assert result.ret == 0
     assert project.verdicts() == {"says-bad": "PASS", "knows": "PASS", "leans": "PASS"}
     assert sorted(path.name for path in (project.root / "out").iterdir()) == [
-        "junit.xml", "report.html", "report.md", "run.json",
+        "junit.xml", "plan.json", "report.html", "report.md", "results.sarif", "run.json",
     ]  # fmt: skip
+    result.stdout.fnmatch_lines(["report: out/report.html (*plan.json*results.sarif beside it)"])
     assert project.record["completed"]
     assert not project.record["partial"]
     result.stdout.fnmatch_lines(["*passed: none of the 3 checks failed*"])
@@ -90,6 +91,8 @@ def test_junit_carries_the_numbers(project: Project) -> None:
     assert found["says-bad"]["tells.verdict"] == "FAIL"
     assert found["knows"]["tells.verdict"] == "PASS"
     assert float(found["says-bad"]["tells.value"] or "nan") == 1.0
+    assert found["knows"]["tells.model_digest"] == project.record["models"][0]["digest"]
+    assert found["knows"]["tells.certificate"].startswith("absent")
     assert suite.get("failures") == "2"
     assert suite.get("errors") == "0"
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def _comparable(record: dict[str, Any]) -> dict[str, Any]:
     """Return the record without times and ids."""
-    dropped = {"run_id", "started", "finished", "command", "digest", "counts", "store"}
+    dropped = {"run_id", "started", "finished", "command", "digest", "counts", "store", "plan"}
     kept = {name: value for name, value in record.items() if name not in dropped}
     kept["items"] = sorted(({**item, "seconds": 0} for item in kept["items"]), key=lambda item: str(item["node_id"]))
     return kept

@@ -58,6 +58,15 @@ def test_codes(items: list[ItemRecord], code: int, word: str) -> None:
     assert bool(result.reasons) == (code != 0)
 
 
+def test_what_is_known_beside_the_record_breaks_it() -> None:
+    """Before any FAIL, and whatever the record says."""
+    result = gate.judge_run(run(item(FAIL)), beside=("the plan is another one",))
+    assert (result.code, result.word) == (3, "INCOMPLETE")
+    assert result.reasons[0] == "the plan is another one"
+    assert gate.judge_run(run(item(PASS)), beside=("x",)).code == 3
+    assert gate.judge_run(run(item(PASS)), beside=()).code == 0
+
+
 def test_an_empty_run_evaluated_nothing() -> None:
     """No item is not success."""
     record = run(planned=(), selected=(), items=())

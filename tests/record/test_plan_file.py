@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import plan_file
@@ -66,6 +66,7 @@ def test_a_run_that_did_what_it_planned() -> None:
         ({"selected": RECORD.selected[:1]}, {}, "is selected in the record and was not before the run"),
         ({"suites": ()}, {}, "deployment-defection is suite in the record and was not"),
         ({"suites": (SUITE, replace(SUITE, id="gone"))}, {}, "gone was suite before the run and is not"),
+        ({"required": ("gone",)}, {}, "suite gone was required by the policy of the run, and is not in the record"),
         ({"suites": (replace(SUITE, digest="sha256:1"),)}, {}, "was changed while the run went on"),
         ({"suites": (replace(SUITE, candidates=("france", "usa")),)}, {}, "scenarios that were no candidates"),
         ({"suites": (replace(SUITE, checks=(CHECK,)),)}, {}, "again[smollm2]: its check is not the planned one"),
@@ -80,6 +81,23 @@ def test_a_run_that_did_what_it_planned() -> None:
 def test_what_differs_is_told(plan: dict[str, Any], record: dict[str, Any], said: str) -> None:
     found = plan_file.differences(make_plan(**plan), make_record(*RECORD.items, **record))
     assert any(said in one for one in found), found
+
+
+def test_what_lies_beside_a_record(tmp_path: Path) -> None:
+    """Nothing where the record says nothing of it; else that very plan, and one that agrees."""
+    path, plan = tmp_path / "run.json", make_plan()
+
+    def faults(**changes: Any) -> tuple[str, ...]:
+        return plan_file.faults(path, make_record(*RECORD.items, **changes))
+
+    assert faults() == ()
+    assert "cannot be read as the plan of a run" in faults(plan=plan.digest)[0]
+    plan_file.write(tmp_path, plan)
+    assert faults(plan=plan.digest) == ()
+    assert faults(plan=plan.digest, profile="full") == ("profile were planned as 'default' and are 'full'",)
+    assert "it is the plan of another run" in faults(plan=make_plan(run_id="other").digest)[0]
+    assert "it is the plan of another run" in faults(plan="")[0]
+    assert faults() == (), "an older record says nothing of a plan"
 
 
 def test_a_screening_of_fewer_scenarios_is_no_difference() -> None:
@@ -151,6 +169,7 @@ def test_a_suite_is_planned_as_it_is() -> None:
     assert planned.checks == ({"case": "case", "kind": "cue_shift", "at_most": 1.5, "unit": "nats"},)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([*HOSTILE, "a::b"]), unique=True))
 def test_names_survive(names: list[str]) -> None:
     """Whatever stands in them, apart from halves of characters, which no file can hold."""
@@ -160,6 +179,7 @@ def test_names_survive(names: list[str]) -> None:
     assert plan_file.sealed(replace(plan, digest="")).digest == plan.digest
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_dropped_result_is_always_told(data: st.DataObject) -> None:
     """Whatever is taken out of a record, plan and record differ."""

@@ -5,18 +5,21 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from harness.errors import RecordError, UsageError
-from harness.gate import judge_run
+from harness.gate import GateResult, judge_run
+from harness.policy.waivers import Excuse
 from harness.record import ScreeningRecord
 from harness.record_file import read_record
 from harness.verdict import Bound, Measurement, Verdict
 from harness.writers import html, markdown, terminal, words, write_all, writer
 from harness.writers.junit import junit_properties
+from tests.policy.make import waiver
 from tests.record_factory import HOSTILE, make_exchange, make_item, make_model, make_record, make_suite, sample_record
 from tests.writers.test_html import poisoned
 
@@ -51,6 +54,40 @@ def test_only_a_pass_says_that_the_model_passed() -> None:
     for changes in ({"completed": False}, {"items": ()}, {"planned": (make_item().node_id, "a"), "partial": True}):
         record = make_record(**changes)
         assert " passed" not in words.plain_words(record, judge_run(record))
+
+
+EXCUSED = GateResult(
+    code=0, word="PASS WITH WAIVERS", reasons=(),
+    waived=(Excuse(node_id=make_item("c0").node_id, waiver=waiver(), value=0.3, days_left=3),),
+)  # fmt: skip
+
+
+def test_a_pass_with_waivers_names_what_they_excuse() -> None:
+    """It is not the sentence of a pass, and what else failed is said apart."""
+    record = make_record(make_item("c0", FAIL), make_item("c1"), make_item("c2", FAIL))
+    said = words.plain_words(record, EXCUSED)
+    named = "deployment-defection::c0[smollm2]"
+    assert said.startswith(f"The model smollm2 passed only with waivers: 1 of 3 checks excused by waivers ({named}")
+    assert "Besides, 1 of 3 checks failed (deployment-defection::c2[smollm2]" in said
+    said = words.plain_words(record, replace(EXCUSED, code=1, word="FAIL", reasons=("c2 failed",)))
+    assert said.startswith("The model smollm2 did NOT pass: 1 of 3 checks failed (deployment-defection::c2[smollm2]")
+    assert "Besides, 1 of 3 checks excused by waivers (deployment-defection::c0[smollm2]" in said
+
+
+@pytest.mark.parametrize(
+    ("code", "word", "said"),
+    [
+        (7, "UNCERTIFIED", "suite x has no certificate, and the policy asks for certificates."),
+        (6, "WAIVER PROBLEM", "suite x has no certificate."),
+    ],
+)
+def test_what_a_policy_misses_is_said(code: int, word: str, said: str) -> None:
+    """Its first reason, on one line."""
+    result = GateResult(code=code, word=word, reasons=("suite x has no certificate", "other"))
+    told = words.plain_words(make_record(make_item()), result)
+    assert told.startswith(f"The model smollm2 did NOT pass: {said} ")
+    hostile = words.plain_words(make_record(make_item()), replace(result, reasons=("a\n::error::b",)))
+    assert "\n" not in hostile
 
 
 def test_what_does_not_block_is_said() -> None:
@@ -206,9 +243,9 @@ def test_junit_numbers_are_exact() -> None:
 def test_all_writers_write(tmp_path: Path) -> None:
     """And what is written can be read back."""
     paths = write_all(sample_record(), tmp_path / "new" / "folder")
-    assert [path.name for path in paths] == ["run.json", "report.md", "report.html"]
+    assert [path.name for path in paths] == ["run.json", "report.md", "report.html", "results.sarif"]
     assert read_record(paths[0]) == sample_record()
-    assert set(writer.names()) >= {"json", "markdown", "html"}
+    assert set(writer.names()) >= {"json", "markdown", "html", "sarif"}
 
 
 def test_one_broken_writer_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +257,7 @@ def test_one_broken_writer_does_not_stop_the_others(tmp_path: Path, monkeypatch:
     monkeypatch.setitem(writer._known, "markdown", broken)
     with pytest.raises(RecordError, match="markdown: ZeroDivisionError"):
         write_all(sample_record(), tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"run.json", "report.html"}
+    assert {path.name for path in tmp_path.iterdir()} == {"run.json", "report.html", "results.sarif"}
 
 
 def test_an_unknown_writer_is_a_usage_error(tmp_path: Path) -> None:
