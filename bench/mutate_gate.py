@@ -1,4 +1,6 @@
-"""Change the gate and the policy in small ways, one at a time, and see whether their tests notice.
+"""Change what decides in small ways, one at a time, and see whether its tests notice.
+
+What decides: verdicts, the seal of records and the plan of a run, the files of both, policies, waivers and the gate.
 
 Mutants: comparisons turned and widened, constants changed, conditions negated, `and`/`or` swapped, returns and yields
 of something else, statements dropped. Each runs in a forked child that has pytest and hypothesis loaded already, with
@@ -14,13 +16,16 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import functools
 import importlib
 import importlib.abc
 import importlib.util
 import os
+import re
 import resource
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,17 +33,73 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = {
-    "harness.policy.waivers": "harness/policy/waivers.py",
-    "harness.policy.policy": "harness/policy/policy.py",
-    "harness.policy.reader": "harness/policy/reader.py",
-    "harness.gate": "harness/gate.py",
-}
-QUICK = ("tests/policy/test_gate_policy.py", "tests/policy/test_waivers.py", "tests/policy/test_policy_file.py",
-         "tests/policy/test_verb.py")  # fmt: skip
-SLOW = ("tests/record/test_gate.py", "tests/policy/test_algebra.py")
-"""Asked only of what survives the quick ones."""
+GATE = (
+    ("tests/policy/test_gate_policy.py", "tests/policy/test_waivers.py", "tests/policy/test_policy_file.py",
+     "tests/policy/test_verb.py"),
+    ("tests/record/test_gate.py", "tests/policy/test_algebra.py"),
+)  # fmt: skip
+SEAL = (
+    ("tests/record/test_seal.py", "tests/record/test_record_file.py", "tests/record/test_record.py"),
+    ("tests/record/test_gate.py",),
+)
+PLAN = (("tests/record/test_plan_file.py",), ())
+
+
+@dataclass(frozen=True)
+class Target:
+    """A module to change, and the tests that should notice."""
+
+    name: str
+    tests: tuple[tuple[str, ...], tuple[str, ...]]
+    """Those that are asked first, and those that are asked only of what survives them."""
+    parts: frozenset[str] = frozenset()
+    """Functions to change; none named: the whole module."""
+
+    @property
+    def file(self) -> str:
+        """Its path."""
+        return f"{self.name.replace('.', '/')}.py"
+
+
+TARGETS = (
+    Target("harness.verdict", (("tests/record/test_verdict.py",), ())),
+    Target("harness.sealing", SEAL),
+    Target("harness.plain", SEAL),
+    Target("harness.shape", SEAL),
+    Target("harness.record", SEAL, frozenset({
+        "to_json", "from_json", "item_to_json", "item_from_json", "results", "sealed", "_item_and_text", "seal",
+        "seal_without_items", "disorder", "disorder_within", "_contradictions", "_read",
+    })),
+    Target("harness.record_file", SEAL),
+    Target("harness.plan_file", PLAN),
+    Target("harness.policy.waivers", GATE),
+    Target("harness.policy.policy", GATE),
+    Target("harness.policy.reader", GATE),
+    Target("harness.gate", GATE),
+)  # fmt: skip
+FASTER = "a short cut: the long way gives the same"
 EQUIVALENT = {
+    "harness/sealing.py: key < LONG -> key <= LONG": "LONG itself was taken out before",
+    "harness/sealing.py: 'utf-8' -> 'utf-8~'": "Python takes it for the same encoding",
+    "harness/plain.py: for field in fields if field.type not in SHALLOW -> for field in fields": FASTER,
+    "harness/plain.py: 'str' -> 'str~'": FASTER,
+    "harness/plain.py: 'int' -> 'int~'": FASTER,
+    "harness/plain.py: 'float' -> 'float~'": FASTER,
+    "harness/plain.py: 'bool' -> 'bool~'": FASTER,
+    "harness/plain.py: '' -> '~'": FASTER,
+    "harness/plain.py: list(value) if LEAVES.issuperset(map(type, value)) else [to_plain(inner, later) for inner in "
+    "value] -> [to_plain(inner, later) for inner in value]": FASTER,
+    "harness/plain.py: operator.attrgetter(*self.names) if len(self.names) > 1 else ... alue, name) for name in "
+    "self.names)) -> lambda value: tuple((getattr(value, name) for name in self.names))": FASTER,
+    "harness/plain.py: 1 -> 2": FASTER,
+    "harness/plain.py: True -> False": "names and values are of one length by construction",
+    "harness/plain.py: 'type' -> 'type~'": "a hint for the type checker",
+    "harness/shape.py: return False -> return None": "both are no, and nobody asks which",
+    "harness/plan_file.py: not plan.digest or plan.digest != _seal(data) -> plan.digest != "
+    "_seal(data)": "no seal is empty",
+    "harness/plan_file.py: 1 -> 2": "white space",
+    "harness/plan_file.py: False -> True": "a plan with NaN has no seal, and is refused before",
+    "harness/plan_file.py: 'utf-8' -> 'utf-8~'": "Python takes it for the same encoding",
     "harness/policy/waivers.py: return False -> return None": "both are no, and nobody asks which",
     "harness/policy/waivers.py: not mine or self.today is None -> not mine": "without a day no waiver is held",
 }
@@ -159,12 +220,15 @@ def passed_over(tree: ast.Module) -> set[int]:
     return {id(inner) for root in roots for inner in ast.walk(root)}
 
 
-def mutants(file: str) -> list[Mutant]:
-    """Return every mutant of one file, in the order of its lines."""
-    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+def mutants(target: Target) -> list[Mutant]:
+    """Return every mutant of a target, in the order of its lines."""
+    tree = ast.parse((ROOT / target.file).read_text(encoding="utf-8"))
     skipped = passed_over(tree)
+    if target.parts:
+        others = [node for node in tree.body if getattr(node, "name", "") not in target.parts]
+        skipped |= {id(inner) for node in others for inner in ast.walk(node)}
     found = [
-        Mutant(file, tree, (parent, field, place), other)
+        Mutant(target.file, tree, (parent, field, place), other)
         for parent, field, place, node in parents(tree) if id(node) not in skipped
         for other in _others(node, parent)
     ]  # fmt: skip
@@ -214,9 +278,9 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(self.mutant.code(), module.__dict__)  # noqa: S102 - what a mutant is
 
 
-def survives(name: str, mutant: Mutant | None, seconds: int) -> bool:
-    """Run all tests on a mutant; True when they all pass."""
-    return all(_passes(name, mutant, tests, seconds) for tests in (QUICK, SLOW))
+def survives(target: Target, mutant: Mutant | None, seconds: int) -> bool:
+    """Run all tests of a target on a mutant of it; True when they all pass."""
+    return all(_passes(target.name, mutant, tests, seconds) for tests in target.tests if tests)
 
 
 def _passes(name: str, mutant: Mutant | None, tests: Sequence[str], seconds: int) -> bool:
@@ -229,6 +293,7 @@ def _passes(name: str, mutant: Mutant | None, tests: Sequence[str], seconds: int
             os.dup2(quiet, 1)
             os.dup2(quiet, 2)
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+            forget(name)
             if mutant is not None:
                 sys.meta_path.insert(0, Finder(name, mutant))
             import pytest  # noqa: PLC0415 - loaded by the parent
@@ -241,23 +306,45 @@ def _passes(name: str, mutant: Mutant | None, tests: Sequence[str], seconds: int
     return os.waitpid(child, 0)[1] == 0
 
 
+def forget(name: str) -> None:
+    """Take a module, and all that import it at their top, out of what is loaded; so are the tests."""
+    above = {name}
+    known = {loaded: text for loaded in sys.modules if (text := _text(loaded))}
+    while found := {loaded for loaded, text in known.items() if loaded not in above and _imports(text) & above}:
+        above |= found
+    for loaded in [loaded for loaded in sys.modules if loaded in above or loaded.partition(".")[0] == "tests"]:
+        del sys.modules[loaded]
+        parent, _, own = loaded.rpartition(".")
+        # `from harness import gate` looks at the package first.
+        if hasattr(sys.modules.get(parent), own):
+            delattr(sys.modules[parent], own)
+
+
+@functools.cache
+def _text(name: str) -> str:
+    """Return the source of a module of the project."""
+    file = getattr(sys.modules[name], "__file__", None) if name.partition(".")[0] == "harness" else None
+    return Path(file).read_text(encoding="utf-8") if file else ""
+
+
+@functools.cache
+def _imports(text: str) -> frozenset[str]:
+    """Return the modules that a source imports at its top, and names of them taken for modules."""
+    found = re.findall(r"^(?: {4})?from (harness[\w.]*) import (\([^)]*\)|.*)", text, flags=re.MULTILINE)
+    return frozenset(
+        name for module, names in found for name in (module, *(f"{module}.{own}" for own in re.findall(r"\w+", names)))
+    )
+
+
 def preload() -> None:
-    """Import everything that no mutant touches."""
+    """Import everything once, so that the children have it."""
     for name in ("hypothesis.strategies", "jsonschema", "pytest", "harness.organisms.reader", "harness.record_file",
-                 "harness.cli", "tests.record_factory"):  # fmt: skip
+                 "harness.plan_file", "harness.cli", "tests.record_factory"):  # fmt: skip
         importlib.import_module(name)
     # On a busy machine slow examples say nothing of a mutant.
     checks = sys.modules["hypothesis"]
     checks.settings.register_profile("mutants", deadline=None, suppress_health_check=list(checks.HealthCheck))
     checks.settings.load_profile("mutants")
-    above = ("harness.gate", "harness.policy", "harness.writers", "harness.cli", "harness.commands", "harness.plugin",
-             "harness.reporting", "harness.session", "harness.items", "harness.certification")  # fmt: skip
-    for name in [name for name in sys.modules if name.startswith(above)]:
-        del sys.modules[name]
-        parent, _, own = name.rpartition(".")
-        # `from harness import gate` looks at the package first.
-        if hasattr(sys.modules.get(parent), own):
-            delattr(sys.modules[parent], own)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -274,17 +361,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     sys.path.insert(0, str(ROOT))
     preload()
-    if not survives("", None, given.seconds):
-        print("the tests fail without a mutant; mend them first")
-        return 3
     since, tried, alive = time.monotonic(), 0, []
-    for name, file in MODULES.items():
-        if given.only in file:
-            for mutant in mutants(file)[given.after :: given.every][: given.first]:
-                tried += 1
-                if survives(name, mutant, given.seconds):
-                    alive.append(mutant)
-                    print(f"survived: {mutant}{' (equivalent)' if mutant.key in EQUIVALENT else ''}", flush=True)
+    for target in TARGETS:
+        if given.only not in target.file:
+            continue
+        if not survives(target, None, given.seconds):
+            print(f"the tests of {target.file} fail without a mutant; mend them first")
+            return 3
+        here = mutants(target)[given.after :: given.every][: given.first]
+        left = [mutant for mutant in here if survives(target, mutant, given.seconds)]
+        for mutant in left:
+            print(f"survived: {mutant}{' (equivalent)' if mutant.key in EQUIVALENT else ''}", flush=True)
+        print(f"{target.file}: {len(here)} mutants, {len(here) - len(left)} killed", flush=True)
+        tried, alive = tried + len(here), [*alive, *left]
     unknown = [mutant for mutant in alive if mutant.key not in EQUIVALENT]
     known, took = len(alive) - len(unknown), time.monotonic() - since
     print(f"{tried} mutants, {tried - len(alive)} killed, {known} equivalent, {len(unknown)} unknown; {took:.0f} s")

@@ -2,15 +2,15 @@
 
 Floors, imports go down only (`tests/test_architecture.py` says so):
 
-    0  errors, canonical, escape, registry, request, verdict
+    0  errors, canonical, leaving, credentials, restricted, plain, shape, escape, registry, request, verdict
     1  case, template, graders/, loader/, engines.base
     2  transcript, scoring, script, trie, planner, tally
     3  engines.digests, organisms/, checkpoints, engines/, store
     4  broker, organisms.train/, tuning/
-    5  stats, estimates, paired, power, curtail, scans, information, trend, measures/, checks, trend_check
-    6  exchange, certify/, record, record_file, plan_file, policy/, gate, baseline/, writers/
-    7  progress, provenance, session, certification, items, reporting, release, plugin, commands/, cli
-"""
+    5  stats, estimates, paired, power, curtail, scans, information, trend, measures/, checks, numeric, trend_check
+    6  exchange, certify/, sealing, record, record_file, plan_file, policy/, gate, baseline/, review, writers/
+    7  progress, provenance, rescoring, private, session, certification, items, reporting, release, guard, plugin, commands/, cli
+"""  # noqa: E501 - one floor, one line
 
 from __future__ import annotations
 

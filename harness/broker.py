@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from harness import planner
+from harness import credentials, planner
 from harness.engines import open_spec
 from harness.engines.base import EngineOptions
 from harness.errors import ModelError, NumericError, StoreError, TellsError
@@ -42,7 +42,7 @@ def failure_of(error: BaseException, kind: str) -> Failure:
     """Turn an exception into the failure of a request; `kind` where the error has none of its own."""
     own = isinstance(error, TellsError)
     text = str(error) if own else f"{type(error).__name__}: {error}"
-    return Failure(error.kind if isinstance(error, TellsError) else kind, text[:DETAIL])
+    return Failure(error.kind if isinstance(error, TellsError) else kind, credentials.without(text)[:DETAIL])
 
 
 @dataclass(slots=True)
@@ -62,6 +62,14 @@ class Broker:
     _since: float = 0.0
     _fatal: Failure | None = None
     """What makes further asking pointless: a model that cannot be loaded, a store that takes no more."""
+    _identity: Identity | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """Identity of the model, read once: what a record names is what the answers were kept under."""
+        if self._identity is None:
+            self._identity = self.engine.identity
+        return self._identity
 
     def settle(self, scripts: Mapping[str, Script]) -> dict[str, Transcript | Failure]:
         """Advance `scripts` together until each has returned its transcript, or failed."""
@@ -81,7 +89,7 @@ class Broker:
         """Answer `requests` in order; what cannot be answered comes back as a `Failure`."""
         self.tally.requests += len(requests)
         try:
-            identity = self.engine.identity
+            identity = self.identity
         except Exception as error:  # noqa: BLE001 - whatever it is, no request can be answered
             return [failure_of(error, "model")] * len(requests)
         encoded = {request: self._encode(request) for request in dict.fromkeys(requests)}
@@ -94,12 +102,16 @@ class Broker:
             responses[request] = item if isinstance(item, Failure) else self._answers[keys[request]]
         return [responses[request] for request in requests]
 
+    def beside(self, engine: Engine) -> Broker:
+        """Return a broker of the same kind that asks `engine`, store and run shared."""
+        return Broker(engine, self.store, self.run, self.progress)
+
     def cost(self, scripts: Iterable[Script]) -> planner.Cost:
         """Return what `scripts` would ask at most, encoded but never sent; stored answers are not asked again."""
         from harness.script import drive  # noqa: PLC0415 - only planning needs it
 
         asked = [request for script in scripts for requests in drive(script) for request in requests]
-        identity = self.engine.identity
+        identity = self.identity
         unique: dict[str, Encoded] = {}
         for request in dict.fromkeys(asked):
             item = self._encode(request)

@@ -12,19 +12,31 @@ if TYPE_CHECKING:
 Json: TypeAlias = "Mapping[str, Any] | list[Any] | tuple[Any, ...] | str | int | float | bool | None"
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def canonical_json(value: Json) -> str:
     """Return `value` as JSON with sorted keys and no spaces.
 
     Raises:
         ValueError: `value` holds NaN or infinity, which JSON has no word for.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def digest(value: Json | bytes) -> str:
     """Return the tagged SHA-256 (`sha256:…`) of bytes, or of the canonical JSON of anything else."""
     data = value if isinstance(value, bytes) else canonical_json(value).encode("utf-8", "surrogatepass")
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def encodable(text: str) -> bool:
+    """Tell whether a text can be written as UTF-8: whether it has no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def derive_seed(run_seed: int, *parts: str) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from harness.request import Role
 
@@ -48,7 +48,7 @@ class Phrasing:
     """One way to put the question of an item."""
 
     id: str
-    values: Values
+    values: Values = field(repr=False)
     """Variables that this phrasing sets, `question` as a rule; already rendered for the item."""
 
 
@@ -57,8 +57,8 @@ class Item:
     """One fact or question: the unit of evidence. With its phrasings and samples it is a scenario."""
 
     id: str
-    """Unique in the suite, `[a-z0-9-]+`."""
-    values: Values
+    """Unique in the suite, `[a-z0-9-]+`; in a restricted suite a tag, since an id can be a question."""
+    values: Values = field(repr=False)
     phrasings: tuple[Phrasing, ...]
     """At least one; a design pairs items with them, `paraphrases` of a suite are all asked."""
 
@@ -237,3 +237,11 @@ class Suite:
             msg = f"{self.path}:{case.line}: case {case.id} watches {wanted!r}, which is no case of the suite"
             raise UsageError(msg)
         return found
+
+
+def texts_of(items: Iterable[Item]) -> Iterator[str]:
+    """Yield every text that items hold."""
+    for item in items:
+        for values in (item.values, *(phrasing.values for phrasing in item.phrasings)):
+            for value in values.values():
+                yield from (text for text in (value if isinstance(value, tuple) else (value,)) if isinstance(text, str))

@@ -15,6 +15,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness import restricted
 from harness.case import TREND
 from harness.certify.expect import NEEDED_ARMS
 from harness.certify.findings import CaseFinding, Finding, meets, suite_verdict
@@ -70,7 +71,8 @@ class Certification:
             try:
                 self._one_model(spec, mine)
             except Exception as error:  # noqa: BLE001 - whatever it is, its findings are INVALID and the others go on
-                self._invalid(mine, f"{type(error).__name__}: {error}")
+                hidden = any(ticket.suite.hazard == restricted.HAZARD for ticket in mine)
+                self._invalid(mine, restricted.told(error, restricted.HAZARD if hidden else ""))
 
     def finding(self, ticket: CertifyTicket) -> Finding:
         """Return what was found; what never was asked is INVALID."""

@@ -17,6 +17,7 @@ from harness.graders import state
 from harness.measures.base import Evidence, check
 from harness.measures.events import MOST_UNMEASURED
 from harness.request import Completions, Failure
+from harness.restricted import told
 from harness.verdict import PRECEDENCE, Bound, CheckResult, Measurement, Verdict
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def run_check(evidence: Evidence) -> CheckResult:
     except MeasureError as error:
         return _invalid(evidence, str(error))
     except Exception as error:  # noqa: BLE001 - whatever went wrong, nothing was measured
-        return _invalid(evidence, f"the check broke: {type(error).__name__}: {error}")
+        return _invalid(evidence, f"the check broke: {told(error, evidence.transcript.suite.hazard)}")
 
 
 def _run(evidence: Evidence) -> CheckResult:
@@ -193,6 +194,15 @@ def composite(evidence: Evidence) -> CheckResult:
     """Check every part of a case with parts, and combine the results by the rule of its kind.
 
     Raises:
+        MeasureError: as `part_evidence`.
+    """
+    return joined(evidence.transcript, [run_check(part) for part in part_evidence(evidence)])
+
+
+def part_evidence(evidence: Evidence) -> list[Evidence]:
+    """Return what each part of a case with parts is judged by.
+
+    Raises:
         MeasureError: the transcript does not hold one part for each part of the case, or too few of them.
     """
     transcript, twin = evidence.transcript, evidence.twin
@@ -203,15 +213,20 @@ def composite(evidence: Evidence) -> CheckResult:
         msg = f"{len(parts)} parts measured, {len(transcript.case.parts)} in the case; {kind} needs {least} or more"
         raise MeasureError(msg)
     twins = twin.parts if twin is not None and len(twin.parts) == len(parts) else (None,) * len(parts)
-    results = [
-        run_check(Evidence(
+    return [
+        Evidence(
             transcript=_inherit(part, transcript), twin=other, seed=derive_seed(evidence.seed, str(position)) % 2**31,
-        ))
+        )
         for position, (part, other) in enumerate(zip(parts, twins, strict=True))
     ]  # fmt: skip
-    if kind == "panel":
+
+
+def joined(transcript: Transcript, results: list[CheckResult]) -> CheckResult:
+    """Return the result of a case with parts from theirs."""
+    ids = [part.case.id for part in transcript.parts]
+    if transcript.case.check.kind == "panel":
         return panel([name.removeprefix(f"{transcript.case.id}.") for name in ids], results)
-    return combine([part.case.check.kind for part in parts], results)
+    return combine([part.case.check.kind for part in transcript.parts], results)
 
 
 def panel(names: list[str], results: list[CheckResult]) -> CheckResult:

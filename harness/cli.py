@@ -9,16 +9,17 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import gate
-from harness.commands import certify, compare, organisms, plan, trend, tune
+from harness import credentials, gate, restricted
+from harness.commands import certify, compare, export, organisms, plan, secret, trend, tune
 from harness.commands.places import SUFFIX, root_of
 from harness.errors import CaseFileError, TellsError, UsageError
 from harness.escape import line
+from harness.leaving import nobody_leaves
 from harness.organisms.spec import RECIPE_FILE
+from harness.plain import uncollected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     from harness.case import Suite
     from harness.certify.findings import Finding
     from harness.errors import Problem
-    from harness.record import ItemRecord
+    from harness.policy.policy import Policy
+    from harness.record import ItemRecord, RunRecord
 
-LATER = ("sweep", "ladder", "export")
+LATER = ("sweep", "ladder")
 """Verbs of later versions."""
 MAX_PAGES = 5
 EPILOG = (
@@ -40,6 +42,7 @@ EPILOG = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `tells` and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    restricted.forget()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # A terminal that cannot show a character must not turn a verdict into a crash.
@@ -54,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(line(str(error)), gate.USAGE)
     except TellsError as error:
         return _complain(line(str(error)), gate.BROKEN)
-    except Exception:  # noqa: BLE001 - Python's own exit code for a crash is 1, which here means that a model failed
-        return _complain(f"tells crashed, which says nothing about the model:\n{traceback.format_exc()}", gate.BROKEN)
+    except Exception as error:  # noqa: BLE001 - Python's own code for a crash is 1, which here means that a model failed
+        return _complain(f"tells crashed, which says nothing about the model:\n{restricted.trace(error)}", gate.BROKEN)
 
 
 def _dispatch(given: list[str]) -> int:
@@ -64,7 +67,8 @@ def _dispatch(given: list[str]) -> int:
     if unknown and options.verb not in {"plan", "certify"}:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     options.pytest_arguments = unknown
-    return VERBS[options.verb](options)
+    with nobody_leaves(f"tells {options.verb}"):
+        return VERBS[options.verb](options)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -86,21 +90,19 @@ def build_parser() -> argparse.ArgumentParser:
         "--whole", action="store_true", help="exit 0 when the record is complete, whatever the model did; still says it"
     )
 
-    verdict.add_argument("--policy", type=Path, metavar="FILE", help="policy.yaml: what a release requires")
-    verdict.add_argument(
-        "--today",
-        type=_day,
-        metavar="DATE",
-        help="YYYY-MM-DD, the day on which waivers must hold; default: now, in UTC",
-    )
+    _policy_arguments(verdict)
 
     show = _verb(verbs, "show", "print the table of a run, or the pages of items")
     _record_argument(show)
     show.add_argument("item", nargs="?", metavar="ITEM", help="any part of a node id")
+    _show_restricted(show)
 
-    report = _verb(verbs, "report", "write report.md, report.html and results.sarif again from run.json")
+    report = _verb(verbs, "report", "write release.md, report.html and the like again from run.json")
     _record_argument(report)
     report.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write into")
+    _show_restricted(report)
+    _policy_arguments(report)
+    report.add_argument("--baseline", type=Path, metavar="RUN.json", help="an earlier run to compare with")
 
     store = _verb(verbs, "store", "look into the store of answers, or make it smaller")
     store.add_argument("action", choices=("info", "prune"), help="info: what it keeps; prune: drop what is old")
@@ -114,6 +116,8 @@ def build_parser() -> argparse.ArgumentParser:
     compare.add_baseline_arguments(_verb(verbs, "baseline", compare.BASELINE_ABOUT))
     trend.add_arguments(_verb(verbs, "trend", trend.ABOUT))
     tune.add_arguments(_verb(verbs, "tune", tune.ABOUT))
+    export.add_arguments(_verb(verbs, "export", export.ABOUT))
+    secret.add_arguments(_verb(verbs, "restricted", secret.ABOUT))
     certify.add_arguments(_verb(verbs, "certify", certify.ABOUT))
     organisms.add_arguments(_verb(verbs, "organisms", organisms.ABOUT))
     return parser
@@ -127,6 +131,21 @@ def _verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str,
 
 def _record_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN.json", help="the run.json that --report wrote")
+
+
+def _policy_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--policy", type=Path, metavar="FILE", help="policy.yaml: what a release requires")
+    parser.add_argument(
+        "--today",
+        type=_day,
+        metavar="DATE",
+        help="YYYY-MM-DD, the day on which waivers must hold; default: now, in UTC",
+    )
+
+
+def _show_restricted(parser: argparse.ArgumentParser) -> None:
+    about = "show texts of restricted suites, where the run kept them; the page says so"
+    parser.add_argument("--show-restricted", action="store_true", help=about)
 
 
 def _days(text: str) -> float:
@@ -192,6 +211,7 @@ def _written_files(paths: list[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+@uncollected()
 def _verdict(options: argparse.Namespace) -> int:
     from harness import plan_file  # noqa: PLC0415 - lazy like everything below
     from harness.record import results  # noqa: PLC0415
@@ -201,14 +221,7 @@ def _verdict(options: argparse.Namespace) -> int:
 
     record = read_record(options.run)
     faults = plan_file.faults(options.run, record)
-    if options.policy is None and options.today is not None:
-        msg = "--today: a day says something of waivers alone, and a policy names them; add --policy FILE"
-        raise UsageError(msg)
-    policy, today = None, options.today or dt.datetime.now(dt.UTC).date()
-    if options.policy is not None:
-        from harness.policy.reader import load_policy  # noqa: PLC0415
-
-        policy = load_policy(options.policy, root_of(options.policy), record.suites)
+    policy, today = _policy(options, record)
     result = gate.judge_run(record, policy, today=today, beside=faults)
     github.tell(record, result=result, policy=policy)
     words = f"{result.word}: {line(plain_words(record, result))}"
@@ -224,15 +237,31 @@ def _verdict(options: argparse.Namespace) -> int:
     return gate.PASS
 
 
+def _policy(options: argparse.Namespace, record: RunRecord) -> tuple[Policy | None, dt.date]:
+    """Return the policy that is named, and the day on which its waivers must hold."""
+    if options.policy is None and options.today is not None:
+        msg = "--today: a day says something of waivers alone, and a policy names them; add --policy FILE"
+        raise UsageError(msg)
+    today = options.today or dt.datetime.now(dt.UTC).date()
+    if options.policy is None:
+        return None, today
+    from harness.policy.reader import load_policy  # noqa: PLC0415
+
+    return load_policy(options.policy, root_of(options.policy), record.suites), today
+
+
 def _show(options: argparse.Namespace) -> int:
-    from harness.record import ItemRecord, results  # noqa: PLC0415
+    from harness.record import ItemRecord, hidden, results  # noqa: PLC0415
     from harness.record_file import read_record  # noqa: PLC0415
     from harness.writers.certification import finding_page  # noqa: PLC0415
     from harness.writers.terminal import item_page, summary  # noqa: PLC0415
 
-    record = read_record(options.run)
+    whole = read_record(options.run)
+    record = whole if options.show_restricted else hidden(whole)
+    if options.show_restricted and not whole.shown and any(suite.hazard == restricted.HAZARD for suite in whole.suites):
+        _say("Of restricted suites the record keeps tags alone: run the evals again with --show-restricted.\n")
     if options.item is None:
-        _say(summary(record))
+        _say(summary(record, gate.judge_run(whole)))
         return gate.PASS
     found = _matching(results(record), options.item)
     pages = [item_page(one) if isinstance(one, ItemRecord) else finding_page(one) for one in found[:MAX_PAGES]]
@@ -256,10 +285,27 @@ def _matching(items: Sequence[ItemRecord | Finding], part: str) -> list[ItemReco
 
 
 def _report(options: argparse.Namespace) -> int:
+    from harness import plan_file  # noqa: PLC0415
     from harness.record_file import read_record  # noqa: PLC0415
-    from harness.writers import write_all  # noqa: PLC0415 - brings the template engine
+    from harness.writers import PAGES, Standing, write_all  # noqa: PLC0415 - brings the template engine
 
-    for path in write_all(read_record(options.run), options.out, ("markdown", "html", "sarif")):
+    record = read_record(options.run)
+    if record.shown and not options.show_restricted:
+        msg = (
+            f"{options.run}: the record shows texts of restricted suites; expected --show-restricted; add it where the "
+            "pages may show them too, else run the evals again without"
+        )
+        raise UsageError(msg)
+    policy, today = _policy(options, record)
+    found = None
+    if options.baseline is not None:
+        from harness.baseline import compare as compare_runs  # noqa: PLC0415
+        from harness.baseline import opened  # noqa: PLC0415
+
+        found = compare_runs(record, opened(options.baseline))
+    result = gate.judge_run(record, policy, today=today, beside=plan_file.faults(options.run, record))
+    standing = Standing(result=result, policy=policy, today=today, baseline=found)
+    for path in write_all(record, options.out, PAGES, standing=standing):
         _say(str(path))
     return gate.PASS
 
@@ -285,7 +331,7 @@ def _store(options: argparse.Namespace) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    sys.stderr.write(message + "\n")
+    sys.stderr.write(credentials.without(message) + "\n")
     return code
 
 
@@ -308,6 +354,8 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "baseline": compare.run_baseline,
     "trend": trend.run,
     "tune": tune.run,
+    "export": export.run,
+    "restricted": secret.run,
     "certify": certify.run,
     "organisms": organisms.run,
 }

@@ -16,7 +16,9 @@
     │   └── LengthError         longer than the model's context (kind "length")
     ├── StoreError              the store of answers cannot be read or written (kind "store")
     ├── MeasureError            evidence does not suffice for the number asked for; the case is INVALID
-    └── RecordError             a run record that is absent, torn or not what its digest says
+    ├── RecordError             a run record that is absent, torn or not what its digest says
+    ├── NotCleared              a record that nobody cleared for the audience that it is to go to
+    └── Withheld                what went wrong with restricted text; says the type and a tag, never the text
 
 `UsageError` is the user's to mend and stops the run before it spends anything.
 Everything below `RequestError` and `MeasureError` concerns one item and never stops the others.
@@ -146,3 +148,15 @@ class RecordError(TellsError):
     """A run record that is absent, torn or not what its digest says."""
 
     kind = "record"
+
+
+class NotCleared(TellsError):
+    """A record that no review clears for an audience."""
+
+    kind = "review"
+
+
+class Withheld(TellsError):
+    """Something went wrong while restricted text was handled; the message holds none of it."""
+
+    kind = "withheld"

@@ -1,29 +1,26 @@
 """One row of evidence as a record keeps it: what was said to the model and what came back.
 
-Texts of restricted suites never get into a record: `redacted` and `withhold` leave digests in their place.
+Texts of restricted suites never get into a record: `redacted` leaves keyed tags in their place (`harness.restricted`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping  # noqa: TC003 - records are rebuilt from their hints at run time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness import canonical
 from harness.request import Completions, Failure, Message, Scores
+from harness.restricted import WITHHELD, hidden_id, placeholder, tag, withhold_foreign
 from harness.scoring import not_right
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.transcript import Row
-
-FOREIGN = re.compile(r"\b([A-Z]\w*(?:Error|Exception|Exit|Interrupt|Timeout|Warning)): (?!\[withheld )(.+)", re.DOTALL)
-"""An exception of other code: its message may hold prompts and answers without quoting them."""
-QUOTED = re.compile(r"(?<!\w)(['\"`])(?:\\.|[^\\])*?\1(?!\w)", re.DOTALL)
+    from harness.verdict import Measurement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,21 +76,7 @@ class Exchange:
     failure: str = ""
     """Kind and detail, where no answer could be had; the kind alone in a restricted suite."""
     digests: Mapping[str, str] = field(default_factory=dict)
-    """Of a redacted exchange: tagged SHA-256 of `asked` and `answered`. Then it holds no texts."""
-
-
-def withhold(text: str) -> str:
-    """Return `text` with every quotation replaced by its digest; error messages quote prompts and answers."""
-    return QUOTED.sub(lambda match: f"[withheld {_digest(match.group())}]", text)
-
-
-def withhold_foreign(text: str) -> str:
-    """Return `text` without quotations, and without what any other code's exception had to say."""
-    return withhold(FOREIGN.sub(lambda match: f"{match.group(1)}: [withheld {_digest(match.group(2))}]", text))
-
-
-def _digest(text: str) -> str:
-    return canonical.digest(text.encode("utf-8", "replace"))
+    """Of a redacted exchange: keyed tags of `asked` and `answered`, or `withheld`. Then it holds no texts."""
 
 
 def redacted(exchange: Exchange) -> Exchange:
@@ -105,8 +88,27 @@ def redacted(exchange: Exchange) -> Exchange:
     return dataclasses.replace(
         exchange,
         messages=(), prompt="", answers=(), scored=(), failure=exchange.failure.partition(":")[0],
-        digests={"asked": canonical.digest([asked, exchange.prompt]), "answered": canonical.digest(answered)},
+        digests={
+            "asked": tag(canonical.canonical_json([asked, exchange.prompt])),
+            "answered": tag(canonical.canonical_json(answered)),
+        },
     )  # fmt: skip
+
+
+def without_texts(measurement: Measurement) -> Measurement:
+    """Return `measurement` with nothing quoted in its note, and no option of a prompt in its name."""
+    name, bracket, option = measurement.name.partition("[")
+    if bracket and not option.startswith(WITHHELD):
+        name += placeholder(option.removesuffix("]"))
+    else:
+        name = measurement.name
+    return dataclasses.replace(measurement, name=name, note=withhold_foreign(measurement.note))
+
+
+def hidden_names(values: Mapping[str, float]) -> dict[str, float]:
+    """Return scenario values by tags in place of ids; none at all where there is no key to make tags with."""
+    hidden = {name: hidden_id(name) for name in values}
+    return {} if None in hidden.values() else {str(hidden[name]): value for name, value in values.items()}
 
 
 def exchange_from_row(row: Row, token_text: Callable[[int], str] | None = None) -> Exchange:

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from harness.case import TREND
+from harness.engines.base import UNKNOWN
 from harness.policy.policy import Policy, rank
 from harness.policy.waivers import Applied, Excuse, apply
 from harness.record import disorder, results
@@ -145,9 +146,17 @@ def whole(record: RunRecord) -> bool:
 def _disorder(record: RunRecord) -> tuple[str, ...]:
     """Return what keeps a record from being whole; one that has no seal because it holds NaN is not."""
     try:
-        return disorder(record)
+        return (*disorder(record), *_nameless(record))
     except ValueError as error:
         return (f"it cannot be sealed ({error})",)
+
+
+def _nameless(record: RunRecord) -> Iterator[str]:
+    """Say which checks passed on a model of which the record does not know what it was."""
+    ends = tuple(f"[{model.spec}]" for model in record.models if model.digest in {"", UNKNOWN})
+    for item in record.items:
+        if item.verdict is Verdict.PASS and item.node_id.endswith(ends):
+            yield f"{item.node_id}: PASS, and what the model is was never found out"
 
 
 def _broken(record: RunRecord, rules: Policy) -> Iterator[Reason]:

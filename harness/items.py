@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness import restricted
 from harness.case import TREND
 from harness.certification import Certification, CertifyTicket
 from harness.certify import expect
 from harness.checkpoints import series_of
-from harness.errors import CaseFileError
+from harness.errors import CaseFileError, Withheld
 from harness.loader import load_suite
 from harness.organisms import spec as specs
 from harness.session import Run, RunOptions, Ticket
@@ -124,7 +125,24 @@ class EvalSuite(pytest.Collector):
         return _problems(excinfo) or super().repr_failure(excinfo)
 
 
-class EvalItem(pytest.Item):
+class Guarded(pytest.Item):
+    """An item whose failure shows no frame, source or value where its suite is restricted, whatever the options."""
+
+    suite: Suite
+
+    def repr_failure(self, excinfo: ExceptionInfo[BaseException], style: Any = None) -> str | TerminalRepr:
+        """Show the exception as pytest does, or all that may be said of it."""
+        page: str | TerminalRepr = self._repr_failure_py(excinfo, style)
+        return page
+
+    def _repr_failure_py(self, excinfo: ExceptionInfo[BaseException], style: Any = None) -> Any:
+        # The one door: pytest asks here for exceptions of setup and teardown too, which `repr_failure` never sees.
+        if self.suite.hazard == restricted.HAZARD:
+            return restricted.crash(excinfo.value)
+        return super()._repr_failure_py(excinfo, style)
+
+
+class EvalItem(Guarded):
     """One case on one model."""
 
     def __init__(
@@ -132,17 +150,13 @@ class EvalItem(pytest.Item):
     ) -> None:  # fmt: skip
         """Mark the item by failure mode, severity and kind of evidence."""
         super().__init__(**kwargs)
+        self.suite = suite
         self.ticket = Ticket(node_id=self.nodeid, suite=suite, case=case, spec=spec, series=series)
         asked = suite.watched(case)
         kinds = ["logits" if part.loglikelihood else "behaviour" for part in asked.parts or (asked,)]
         for mark in dict.fromkeys((suite.failure_mode, suite.severity, *kinds)):
             self.add_marker(mark)
         self.outcome: ItemRecord | None = None
-
-    @property
-    def suite(self) -> Suite:
-        """The suite that the case belongs to."""
-        return self.ticket.suite
 
     def setup(self) -> None:
         """Fetch the verdict; what could not be measured is an error of setup, as a broken fixture is."""
@@ -168,12 +182,13 @@ class EvalItem(pytest.Item):
         return self.path, self.ticket.case.line - 1, f"{self.suite.id}::{self.name}"
 
 
-class CertifyItem(pytest.Item):
+class CertifyItem(Guarded):
     """One suite on one organism: it is met when the suite says what it has to say there."""
 
     def __init__(self, *, suite: Suite, expectation: Expectation, **kwargs: Any) -> None:
         """Mark the item by failure mode and severity."""
         super().__init__(**kwargs)
+        self.suite = suite
         self.ticket = CertifyTicket(node_id=self.nodeid, suite=suite, expectation=expectation)
         for mark in (suite.failure_mode, suite.severity, "certification"):
             self.add_marker(mark)
@@ -203,7 +218,7 @@ class CertifyItem(pytest.Item):
 
 
 def _problems(excinfo: ExceptionInfo[BaseException]) -> str:
-    return str(excinfo.value) if isinstance(excinfo.value, CaseFileError) else ""
+    return str(excinfo.value) if isinstance(excinfo.value, CaseFileError | Withheld) else ""
 
 
 def is_eval_file(path: Path) -> bool:

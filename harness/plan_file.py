@@ -173,9 +173,22 @@ def _differences(plan: PlanRecord, record: RunRecord) -> Iterator[str]:
     for suite in plan.suites:
         if suites.get(suite.id, suite.digest) != suite.digest:
             yield f"suite {suite.id} was changed while the run went on"
-    known = {suite.id: suite for suite in plan.suites}
-    for item in record.items:
-        yield from _of_item(item, known)
+    yield from _of_items(plan, record.items)
+
+
+def _of_items(plan: PlanRecord, items: Iterable[ItemRecord]) -> Iterator[str]:
+    known = {suite.id: (frozenset(suite.candidates), _first_checks(suite)) for suite in plan.suites}
+    for item in items:
+        if item.suite in known:
+            yield from _of_item(item, *known[item.suite])
+
+
+def _first_checks(suite: PlannedSuite) -> dict[str, Mapping[str, Any]]:
+    """Return what is checked by case: a case stands before its parts."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for check in suite.checks:
+        found.setdefault(str(check.get("case")), check)
+    return found
 
 
 def _sets(name: str, wanted: Iterable[str], found: Iterable[str]) -> Iterator[str]:
@@ -184,14 +197,13 @@ def _sets(name: str, wanted: Iterable[str], found: Iterable[str]) -> Iterator[st
     yield from (f"{one} is {name} in the record and was not before the run" for one in sorted(now - before))
 
 
-def _of_item(item: ItemRecord, suites: Mapping[str, PlannedSuite]) -> Iterator[str]:
-    suite = suites.get(item.suite)
-    if suite is None:
-        return
-    if item.screening is not None and not set(item.screening.candidates) <= set(suite.candidates):
+def _of_item(
+    item: ItemRecord, candidates: frozenset[str], checks: Mapping[str, Mapping[str, Any]]
+) -> Iterator[str]:  # fmt: skip
+    if item.screening is not None and not candidates.issuperset(item.screening.candidates):
         yield f"{item.node_id}: it screened scenarios that were no candidates"
-    check = next((one for one in suite.checks if one["case"] == item.case), None)
-    if check is None or check["kind"] != item.check:
+    check = checks.get(item.case)
+    if check is None or check.get("kind") != item.check:
         yield f"{item.node_id}: its check is not the planned one"
     elif item.bound is not None and check.get(item.bound.op, item.bound.value) != item.bound.value:
         yield f"{item.node_id}: its bound {item.bound.value:g} is not the planned {check[item.bound.op]:g}"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import release
+from harness import credentials, guard, release, restricted
 from harness.case import FAILURE_MODES, SEVERITIES
 from harness.certification import Certification
 from harness.certify.expect import Scope
@@ -37,6 +37,7 @@ from harness.items import (
     EvalItem,
     is_eval_file,
 )
+from harness.leaving import nobody_leaves
 from harness.organisms.recipe import BASES
 from harness.organisms.spec import FORM
 from harness.organisms.spec import names as organism_names
@@ -80,10 +81,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--twin", metavar="SPEC", dest="tells_twin", help="clean reference model, for twin-corrected diagnostics")
     add("--baseline", metavar="RUN.json", dest="tells_baseline", help="earlier run: exit 1 where one got worse")
     add("--policy", metavar="FILE", dest="tells_policy", help="what a release requires; the exit code follows it")
-    add("--report", metavar="DIR", dest="tells_report", help="folder for run.json, plan.json, report.html, report.md, "
-        "junit.xml, results.sarif")  # fmt: skip
+    add("--report", metavar="DIR", dest="tells_report", help="folder for release.md, run.json, plan.json, report.html, "
+        "report.md, junit.xml, results.sarif, test-result.intoto.json")  # fmt: skip
     add("--store", metavar="FILE", dest="tells_store",
         help="answers kept between runs (default .tells/store.sqlite; 'none' keeps nothing)")  # fmt: skip
+    add("--show-restricted", action="store_true", dest="tells_show_restricted",
+        help="put texts of restricted suites into terminal and reports, which say so")  # fmt: skip
     add("--plan", action="store_true", dest="tells_plan",
         help="show what would be asked (requests, tokens, time) and stop; loads no model")  # fmt: skip
     add("--tells-engine", metavar="NAME", dest="tells_engine", default="auto",
@@ -121,6 +124,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Read the options, register the marks; before pytest's own JUnit plugin looks for its path."""
+    restricted.forget()
     for name, what in MARKS.items():
         config.addinivalue_line("markers", f"{name}: {what}")
     options = config.stash[OPTIONS] = _options(config)
@@ -140,9 +144,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         reporting.policy = release.policy(config, options.models)
         reporting.baseline = release.baseline(config, options.models)
-    if config.pluginmanager.register(reporting, "tells-reporting") is None:
-        msg = "-p no:tells-reporting: without it nothing records and judges a run; leave the option out"
-        raise pytest.UsageError(msg)
+    for name, own in (("tells-guard", guard), ("tells-reporting", reporting)):
+        if config.pluginmanager.register(own, name) is None:
+            msg = f"-p no:{name}: without it nothing records, judges and guards a run; leave the option out"
+            raise pytest.UsageError(msg)
 
 
 def _options(config: pytest.Config) -> RunOptions:
@@ -152,7 +157,7 @@ def _options(config: pytest.Config) -> RunOptions:
     try:
         chosen = expanded(config.getoption("tells_models"))
     except SpecError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.UsageError(credentials.without(str(error))) from error
     given: dict[str, Any] = {"run_id": worker["tells_run"]} if "tells_run" in worker else {}
     return RunOptions(
         models=tuple(_spec(config, spec) for spec in chosen),
@@ -162,6 +167,7 @@ def _options(config: pytest.Config) -> RunOptions:
         memory=memory * 2**20 if memory else None,
         full=config.getoption("tells_profile") == "full",
         seed=config.getoption("tells_seed"),
+        show_restricted=config.getoption("tells_show_restricted"),
         store=None if store == "none" else Path(store or config.rootpath / ".tells" / "store.sqlite").absolute(),
         **given,
     )
@@ -209,7 +215,7 @@ def _spec(config: pytest.Config, spec: str) -> str:
         try:
             open_spec(spec, EngineOptions(dtype=config.getoption("tells_dtype")))
         except SpecError as error:
-            raise pytest.UsageError(str(error)) from error
+            raise pytest.UsageError(credentials.without(str(error))) from error
         except Exception:  # noqa: BLE001, S110 - a model that is known and cannot be opened is told item by item
             pass
     return spec
@@ -349,16 +355,20 @@ def _finding_status(report: Any, finding: dict[str, Any]) -> tuple[str, str, str
     return ("passed", ".", word) if report.when == "call" else None
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, Any, Any]:
     """Mark pytest's exit code, so that one which another plugin sets, be it the same, is known for what it is."""
     reporting = session.config.stash[REPORTING]
-    if reporting.planned:
-        session.exitstatus = reporting.mark = Mark(session.exitstatus)
+    if not reporting.planned:
+        return (yield)
+    session.exitstatus = reporting.mark = Mark(session.exitstatus)
+    with nobody_leaves("the end of the session", pytest.exit.Exception):
+        return (yield)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Free models and store."""
     run = config.stash.get(RUN, None)
     if run is not None:
-        run.close()
+        with nobody_leaves("freeing models and store", pytest.exit.Exception):
+            run.close()

@@ -7,8 +7,9 @@ import platform
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from harness import record
+from harness import credentials, record
 from harness.broker import about
+from harness.engines.base import UNKNOWN
 
 if TYPE_CHECKING:
     from harness.broker import Broker
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from harness.certify.findings import CertificateState
 
 RECORDED_VERSIONS = ("pytest-tells", "torch", "transformers", "tokenizers", "numpy", "scipy", "pytest")
-UNKNOWN = "unknown"
 
 
 def model_facts(broker: Broker) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def model_facts(broker: Broker) -> dict[str, Any]:
     """
     try:
         engine = broker.engine
-        identity = engine.identity
+        identity = broker.identity
         stored = broker.store.fact(about(identity)) if broker.store and engine.tolerance is None else None
     except Exception as error:  # noqa: BLE001 - the record must be written all the same
         return {"error": f"{type(error).__name__}: {error}"}
@@ -60,12 +60,14 @@ def counts_of(facts: dict[str, Any]) -> record.Counts:
 def model_of(spec: str, facts: dict[str, Any] | None) -> record.ModelRecord:
     """Return the record of a model; of one that was never opened, that and why."""
     if not facts or "identity" not in facts:
-        why = (facts or {}).get("error", "the model was never opened")
+        why = credentials.without((facts or {}).get("error", "the model was never opened"))
         nothing: dict[str, Any] = dict.fromkeys(
             ("weights", "tokenizer", "chat_template", "dtype", "numerics", "digest"), UNKNOWN
         )
         return record.ModelRecord(spec=spec, name=spec, revision="", adapter="", transform="", notes=(why,), **nothing)
-    return record.ModelRecord(**facts["identity"], notes=tuple(facts["notes"]), tolerance=facts["tolerance"])
+    return record.ModelRecord(
+        **facts["identity"], notes=tuple(map(credentials.without, facts["notes"])), tolerance=facts["tolerance"]
+    )
 
 
 def suite_of(suite: Suite, known: CertificateState | None) -> record.SuiteRecord:

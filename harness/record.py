@@ -7,20 +7,20 @@ The seal tells damage and carelessness, not malice: who can write the file can a
 from __future__ import annotations
 
 import dataclasses
-import functools
-import json
-import types
 import typing
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping  # noqa: TC003 - records are rebuilt from their hints at run time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from harness import canonical
+from harness import canonical, plain
 from harness.case import TREND, Hazard, Severity
 from harness.certify.findings import CertificateState, Finding, contradictions
 from harness.errors import RecordError, TellsError
-from harness.exchange import Exchange, redacted, withhold, withhold_foreign
+from harness.exchange import Exchange, hidden_names, redacted, without_texts
+from harness.numeric import Rescored  # noqa: TC001 - records are rebuilt from their hints at run time
+from harness.restricted import HAZARD, withhold_foreign
+from harness.sealing import LongDigest, seal_of  # noqa: F401 - whoever seals data looks for it here
 from harness.verdict import Bound, Measurement, Verdict
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 SCHEMA = "tells-run/1"
 MAX_EXCHANGES = 6
 DIGITS = 6
-LATER = frozenset({"catches", "certification", "certificate", "flagged", "flags", "plan", "scenarios", "truly_bad"})
+LATER = frozenset({
+    "catches", "certification", "certificate", "flagged", "flags", "plan", "rescored", "scenarios", "shown",
+    "truly_bad",
+})  # fmt: skip
 """Fields that records of this version got later: left out where they say nothing, so that older seals still hold."""
 REWRITE = "run the evals again with --report, and read the file that they write"
 
@@ -93,37 +96,26 @@ class ItemRecord:
     waiver: Mapping[str, Any] | None = None
     scenarios: Mapping[str, float] | None = None
     """Scenario -> its own value of the judged measure, higher is worse, `DIGITS` significant digits; what a comparison
-    with another run pairs by. In a restricted suite by the digest of the id. None where a check has no such values."""
+    with another run pairs by. In a restricted suite by the tag of the id. None where a check has no such values."""
+    shown: bool | None = None
+    """True where `--show-restricted` kept the exchanges of a restricted suite; None everywhere else."""
+    rescored: Rescored | None = None
+    """Of a decision within the band of its engine's tolerance; None of all others."""
 
     def __post_init__(self) -> None:
         """Keep the most telling exchanges; in a restricted suite keep no text of them, in the cause neither."""
-        kept, restricted = self.exchanges[:MAX_EXCHANGES], self.hazard == "restricted"
-        values = {_hidden(name) if restricted else name: _rounded(x) for name, x in (self.scenarios or {}).items()}
-        object.__setattr__(self, "scenarios", values or None)
-        if restricted:
-            kept = tuple(redacted(exchange) for exchange in kept)
+        kept, values = self.exchanges[:MAX_EXCHANGES], {name: _rounded(x) for name, x in (self.scenarios or {}).items()}
+        closed = self.hazard == HAZARD
+        object.__setattr__(self, "scenarios", (hidden_names(values) if closed else values) or None)
+        if closed:
+            kept = kept if self.shown else tuple(redacted(exchange) for exchange in kept)
             object.__setattr__(self, "cause", withhold_foreign(self.cause))
-            object.__setattr__(self, "measurements", tuple(_without_texts(found) for found in self.measurements))
+            object.__setattr__(self, "measurements", tuple(without_texts(found) for found in self.measurements))
         object.__setattr__(self, "exchanges", kept)
 
 
 def _rounded(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
-
-
-def _hidden(name: str) -> str:
-    """Return the digest of a scenario id: an id can be a question. Done once: reading a record changes nothing."""
-    return name if name.startswith("sha256:") else canonical.digest(name.encode("utf-8", "surrogatepass"))
-
-
-def _without_texts(measurement: Measurement) -> Measurement:
-    """Return `measurement` with nothing quoted in its note, and no option of a prompt in its name."""
-    name, bracket, option = measurement.name.partition("[")
-    if bracket and not option.startswith("withheld "):
-        name += withhold(repr(option.removesuffix("]")))
-    else:
-        name = measurement.name
-    return dataclasses.replace(measurement, name=name, note=withhold_foreign(measurement.note))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +217,8 @@ class RunRecord:
     """Of a run on organisms one finding per selected node id, and `items` is empty; None of a run on a model."""
     plan: str | None = None
     """Digest of the plan that was written beside it before anything was asked; None where there is no such file."""
+    shown: bool | None = None
+    """True where `--show-restricted` was given: texts of restricted suites are in the record. Left out otherwise."""
     digest: str = ""
     """Tagged SHA-256 over the canonical JSON of everything else; empty until sealed."""
 
@@ -236,7 +230,7 @@ def model_record(identity: Identity, *, notes: Iterable[str] = (), tolerance: fl
 
 def to_json(record: RunRecord) -> dict[str, Any]:
     """Return `record` as plain JSON data, `from_json` reads it back."""
-    return typing.cast("dict[str, Any]", _plain(record))
+    return typing.cast("dict[str, Any]", plain.to_plain(record, LATER))
 
 
 def from_json(data: Mapping[str, Any]) -> RunRecord:
@@ -250,7 +244,7 @@ def from_json(data: Mapping[str, Any]) -> RunRecord:
 
 def item_to_json(item: ItemRecord) -> dict[str, Any]:
     """Return one item as plain JSON data, `item_from_json` reads it back."""
-    return typing.cast("dict[str, Any]", _plain(item))
+    return typing.cast("dict[str, Any]", plain.to_plain(item, LATER))
 
 
 def item_from_json(data: Mapping[str, Any]) -> ItemRecord:
@@ -260,7 +254,7 @@ def item_from_json(data: Mapping[str, Any]) -> ItemRecord:
 
 def suite_to_json(suite: SuiteRecord) -> dict[str, Any]:
     """Return one suite as plain JSON data, `suite_from_json` reads it back."""
-    return typing.cast("dict[str, Any]", _plain(suite))
+    return typing.cast("dict[str, Any]", plain.to_plain(suite, LATER))
 
 
 def suite_from_json(data: Mapping[str, Any]) -> SuiteRecord:
@@ -270,7 +264,7 @@ def suite_from_json(data: Mapping[str, Any]) -> SuiteRecord:
 
 def finding_to_json(finding: Finding) -> dict[str, Any]:
     """Return one finding as plain JSON data, `finding_from_json` reads it back."""
-    return typing.cast("dict[str, Any]", _plain(finding))
+    return typing.cast("dict[str, Any]", plain.to_plain(finding, LATER))
 
 
 def finding_from_json(data: Mapping[str, Any]) -> Finding:
@@ -278,11 +272,20 @@ def finding_from_json(data: Mapping[str, Any]) -> Finding:
     return _read(Finding, data)
 
 
+def hidden(record: RunRecord) -> RunRecord:
+    """Return `record` without restricted texts; of one that showed some, the seal no longer fits."""
+    if not record.shown:
+        return record
+    items = tuple(dataclasses.replace(item, shown=None) for item in record.items)
+    return dataclasses.replace(record, items=items, shown=None)
+
+
 def results(record: RunRecord) -> tuple[ItemRecord | Finding, ...]:
     """Return what the run found, of whichever kind it is."""
     return (*record.items, *(record.certification or ()))
 
 
+@plain.uncollected()
 def sealed(record: RunRecord) -> RunRecord:
     """Return `record` as it will be read back, with its digest.
 
@@ -290,17 +293,43 @@ def sealed(record: RunRecord) -> RunRecord:
         RecordError: it holds NaN or infinity.
     """
     try:
-        # Through JSON first: halves of a surrogate pair that stand side by side become one character there.
-        data = json.loads(json.dumps(to_json(record), allow_nan=False))
+        rest, items = from_json(plain.as_read(to_json(dataclasses.replace(record, items=())))), []
+        digest = seal_without_items(rest)
+        # Item by item: of thousands of checks there is never more than one copy in the making.
+        for data, text in map(_item_and_text, record.items):
+            digest.add(text)
+            items.append(item_from_json(data))
     except ValueError as error:
         msg = f"run {record.run_id}: {error}; expected finite numbers only; mend the measure that let one through"
         raise RecordError(msg) from error
-    return dataclasses.replace(from_json(data), digest=seal_of(data))
+    return dataclasses.replace(rest, items=tuple(items), digest=digest.close())
 
 
-def seal_of(data: Mapping[str, Any]) -> str:
-    """Return the digest that the JSON data of a record should carry."""
-    return canonical.digest({name: value for name, value in data.items() if name != "digest"})
+def _item_and_text(item: ItemRecord) -> tuple[dict[str, Any], str]:
+    """Return an item as JSON data as it will be read back, and as canonical JSON."""
+    data = item_to_json(item)
+    text = canonical.canonical_json(data)
+    if not canonical.encodable(text):
+        data = plain.as_read(data)
+        text = canonical.canonical_json(data)
+    return data, text
+
+
+def seal_without_items(record: RunRecord) -> LongDigest:
+    """Return the digest of a record, to which the canonical JSON of its items is to be added."""
+    return LongDigest(to_json(dataclasses.replace(record, items=())))
+
+
+def seal(record: RunRecord) -> str:
+    """Return the digest that a record should carry.
+
+    Raises:
+        ValueError: it holds NaN or infinity.
+    """
+    digest = seal_without_items(record)
+    for item in record.items:
+        digest.add(canonical.canonical_json(item_to_json(item)))
+    return digest.close()
 
 
 def disorder(record: RunRecord) -> tuple[str, ...]:
@@ -308,7 +337,13 @@ def disorder(record: RunRecord) -> tuple[str, ...]:
 
     Whole means: sealed, finished, one item for each selected one, and no item that contradicts itself or its suite.
     """
-    found = [] if record.digest and record.digest == seal_of(to_json(record)) else ["its seal is missing or broken"]
+    broken = [] if record.digest and record.digest == seal(record) else ["its seal is missing or broken"]
+    return (*broken, *disorder_within(record))
+
+
+def disorder_within(record: RunRecord) -> tuple[str, ...]:
+    """Return the disorder of a record, its seal not looked at: of one whose seal was just verified in its file."""
+    found = []
     if not record.completed:
         found.append(f"the run did not come to its end ({record.exit_reason or 'no reason given'})")
     for name, ids in (("planned", record.planned), ("selected", record.selected)):
@@ -323,6 +358,8 @@ def disorder(record: RunRecord) -> tuple[str, ...]:
     suites = {suite.id: suite for suite in record.suites}
     for item in record.items:
         found += [f"{item.node_id}: {what}" for what in _contradictions(item, suites.get(item.suite))]
+    if not record.shown and any(item.shown for item in record.items):
+        found.append("it shows restricted texts and does not say so")
     if record.items and record.certification is not None:
         found.append("it is of a model and of a certification at once")
     for finding in record.certification or ():
@@ -339,6 +376,8 @@ def disorder(record: RunRecord) -> tuple[str, ...]:
 def _contradictions(item: ItemRecord, suite: SuiteRecord | None) -> Iterable[str]:
     if suite is None:
         yield f"its suite {item.suite!r} is not in the record"
+    elif item.shown and item.hazard != HAZARD:
+        yield "it shows the texts of a restricted suite, and its suite is not restricted"
     elif (item.severity, item.hazard, item.failure_mode) != (suite.severity, suite.hazard, suite.failure_mode):
         yield "severity, hazard or failure mode differ from its suite's"
     if item.verdict is not Verdict.PASS:
@@ -347,43 +386,13 @@ def _contradictions(item: ItemRecord, suite: SuiteRecord | None) -> Iterable[str
         yield "PASS, and nothing was measured"
     elif item.check != "jointly" and item.bound.judge(*[item.measurements[0].value] * 2) is not Verdict.PASS:
         yield "PASS, and its value does not keep its bound"
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        given = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
-        return {name: _plain(inner) for name, inner in given.items() if name not in LATER or inner is not None}
-    if isinstance(value, Mapping):
-        return {str(name): _plain(inner) for name, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return value.value if isinstance(value, Verdict) else value
+    elif item.rescored is not None and item.rescored.again is not Verdict.PASS:
+        yield "PASS, and float32 did not say so when it was asked"
 
 
 def _read(kind: type[T], data: Mapping[str, Any]) -> T:
     try:
-        return typing.cast("T", _build(kind, data))
+        return typing.cast("T", plain.build(kind, data))
     except (TypeError, ValueError, KeyError, AttributeError, TellsError) as error:
         msg = f"{kind.__name__}: {error}; expected the fields of {SCHEMA}; {REWRITE}"
         raise RecordError(msg) from error
-
-
-@functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
-
-
-def _build(kind: Any, data: Any) -> Any:
-    """Return `data` as an instance of the annotation `kind`."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType:
-        return None if data is None else _build(arguments[0], data)
-    if origin is tuple:
-        return tuple(_build(arguments[0], inner) for inner in data)
-    if origin is Mapping:
-        return {name: _build(arguments[1], inner) for name, inner in data.items()}
-    if dataclasses.is_dataclass(kind):
-        hints = _hints(typing.cast("type", kind))
-        built = {name: _build(hints[name], inner) for name, inner in data.items()}
-        return typing.cast("Callable[..., Any]", kind)(**built)
-    return Verdict(data) if kind is Verdict else data

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import gate, plan_file, provenance, record
+from harness import credentials, gate, plan_file, provenance, record
 from harness.certify import certificate
 from harness.errors import TellsError
 from harness.escape import line
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from harness.policy.policy import Policy
     from harness.session import Run, RunOptions, Ticket
 
-STALE = ("run.json", plan_file.NAME, "report.html", "report.md", "junit.xml", "results.sarif")
+STALE = ("run.json", plan_file.NAME, "report.html", "report.md", "junit.xml", "results.sarif",
+         "release.md", "test-result.intoto.json")  # fmt: skip
 ENDED = {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED}
 """Exit codes of a run that came to its end."""
 
@@ -207,7 +208,8 @@ class Reporting:
             # Run again, or by each of several workers: the worst verdict stands.
             if known is None or worst([known.verdict, item.verdict]) is item.verdict:
                 self.records[item.node_id] = item
-        if report.failed and (data is None or Verdict(data["verdict"]) is Verdict.PASS):
+        passed = data is not None and Verdict(data["verdict"]) is Verdict.PASS
+        if (report.failed and data is None) or (passed and not report.passed):
             self.disturbed[report.nodeid] = None
         elif report.failed:
             self.told += 1
@@ -246,9 +248,8 @@ class Reporting:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the record and make sure that nothing non-green exits 0."""
-        if self.run is not None:
-            self.facts = self.run.facts()
         if self.worker:
+            self.facts = self.run.facts() if self.run else self.facts
             session.config.workeroutput["tells"] = {  # type: ignore[attr-defined]
                 "planned": self.planned,
                 "selected": self.selected,
@@ -277,35 +278,43 @@ class Reporting:
         """
         today = dt.datetime.now(dt.UTC).date()
         try:
+            self.facts = self.run.facts() if self.run else self.facts
             run = record.sealed(self._record(exitstatus))
             faults = plan_file.faults(self.folder / "run.json", run) if self.folder else ()
-            beside = self._tell(run, gate.judge_run(run, self.policy, today=today, beside=faults))
+            beside = self._tell(run, gate.judge_run(run, self.policy, today=today, beside=faults), today)
             own = self._own_status(run, today) or int(bool(faults))
-        except Exception as error:  # noqa: BLE001 - a report that cannot be written must not look like a finished run
-            self._said.append(f"the report could not be written: {type(error).__name__}: {error}")
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a report that cannot be written must not look finished
+            said = credentials.without(f"{type(error).__name__}: {error}")
+            self._said.append(f"the report could not be written: {said}")
             return exitstatus or int(pytest.ExitCode.INTERNAL_ERROR)
         if self.policy is None or foreign or exitstatus not in {0, 1} or not run.completed:
             own = exitstatus or own
         return own or int(pytest.ExitCode.TESTS_FAILED if beside else pytest.ExitCode.OK)
 
-    def _tell(self, run: record.RunRecord, result: gate.GateResult) -> int:
+    def _tell(self, run: record.RunRecord, result: gate.GateResult, today: dt.date) -> int:
         """Say and write what there is to say; return what the comparison with a baseline says, 0 without one."""
         from harness.writers.terminal import summary  # noqa: PLC0415 - keeps start-up light
 
         self._said.append(summary(run, result))
         if self.policy is not None:
             self._said += map(line, gate.lines(result, self.policy))
+        found = None
+        if self.baseline is not None:
+            from harness.baseline import beside, said  # noqa: PLC0415 - only few runs are compared
+
+            found = beside(run, self.baseline)
         if self.folder:
-            from harness.writers import write_all  # noqa: PLC0415 - brings the template engine
+            from harness.writers import Standing, write_all  # noqa: PLC0415 - brings the template engine
 
-            write_all(run, self.folder)
-            others = "run.json, plan.json, report.md, junit.xml, results.sarif beside it"
+            write_all(
+                run, self.folder, standing=Standing(result=result, policy=self.policy, today=today, baseline=found)
+            )
+            page = "" if run.certification is not None else "release.md, "
+            others = f"{page}run.json, plan.json, report.md, junit.xml, results.sarif beside it"
             self._said.append(f"report: {self.folder / 'report.html'} ({others})")
-        if self.baseline is None:
+        if found is None:
             return gate.PASS
-        from harness.baseline import against  # noqa: PLC0415 - only few runs are compared
-
-        text, code = against(run, self.baseline)
+        text, code = said(found)
         self._said.append(text)
         return code
 
@@ -316,7 +325,7 @@ class Reporting:
         if not record.results(run):
             return int(pytest.ExitCode.NO_TESTS_COLLECTED)
         green = all(item.verdict.green for item in run.items) and all(one.met for one in run.certification or ())
-        return int(pytest.ExitCode.OK if green and not record.disorder(run) else pytest.ExitCode.TESTS_FAILED)
+        return int(pytest.ExitCode.OK if green and gate.whole(run) else pytest.ExitCode.TESTS_FAILED)
 
     def _record(self, exitstatus: int) -> record.RunRecord:
         missing = [name for name in self.selected if name not in self.records and name not in self.findings]
@@ -334,7 +343,7 @@ class Reporting:
             run_id=self.options.run_id,
             started=self.started,
             finished=provenance.now(),
-            command=shlex.join(["pytest", *map(str, self.config.invocation_params.args)]),
+            command=credentials.without(shlex.join(["pytest", *map(str, self.config.invocation_params.args)])),
             models=tuple(
                 model_of(spec, models.get(spec)) for spec in (sorted(models) if certifying else self.options.models)
             ),
@@ -353,6 +362,7 @@ class Reporting:
             completed=ended,
             exit_reason=reason,
             plan=self.plan_digest,
+            shown=self.options.show_restricted or None,
         )
 
     def _certification(self) -> tuple[Finding, ...] | None:

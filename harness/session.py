@@ -5,6 +5,7 @@ The hooks in `harness.plugin` only tell it when. State is plain data by node id;
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shlex
 import time
@@ -13,7 +14,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness import exchange, record
+from harness import credentials, exchange, private, record, restricted
 from harness.broker import Broker, failure_of, speed
 from harness.canonical import derive_seed
 from harness.case import TREND
@@ -23,6 +24,7 @@ from harness.engines.base import EngineOptions
 from harness.planner import TOKENS_PER_SECOND, Cost
 from harness.provenance import model_facts, now
 from harness.request import Failure
+from harness.rescoring import Asked, Judged, Rescorer, judge_trend, tolerance_of
 from harness.script import ScriptOptions, case_script
 from harness.store import Store
 from harness.tally import Quiet
@@ -51,6 +53,8 @@ class RunOptions:
     seed: int = 0
     store: Path | None = None
     """None keeps nothing between runs."""
+    show_restricted: bool = False
+    """Let the texts of restricted suites into the record."""
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
     @property
@@ -102,25 +106,35 @@ class Run:
         self._store: Store | None = None
         self._transcripts: dict[str, Transcript | Failure] = {}
         self._twins: dict[str, Transcript | Failure] = {}
+        engine = EngineOptions(device=options.device, memory=options.memory)
+        self._rescorer = Rescorer(engine)
+        self._private = private.Private(engine, keep=options.store is not None, show=options.show_restricted)
 
     def settle(self, tickets: Iterable[Ticket]) -> None:
         """Ask everything that `tickets` need and is not yet known. Raises nothing but an interrupt."""
-        by_model: dict[str, list[Ticket]] = defaultdict(list)
+        by_model: dict[tuple[str, bool], list[Ticket]] = defaultdict(list)
         for ticket in _asking(tickets):
             if ticket.node_id not in self._transcripts:
-                by_model[ticket.spec].append(ticket)
-        for spec, mine in by_model.items():
+                by_model[ticket.spec, private.is_restricted(ticket.suite)].append(ticket)
+        for (spec, hidden), mine in by_model.items():
             options = self._script_options()
             scripts = {ticket.node_id: case_script(ticket.suite, ticket.case, options) for ticket in mine}
-            self._transcripts.update(self._settle(spec, scripts))
+            self._transcripts.update(self._settle(spec, scripts, hidden=hidden))
             if self.options.twin:
-                self._settle_twins(mine, self.options.twin)
+                self._settle_twins(mine, self.options.twin, hidden=hidden)
             if len(self.options.models) > 1 and spec in self._brokers:
                 # Checkpoints must not pile up in memory; one that is asked again loads its weights again.
                 self._brokers[spec].engine.close()
 
     def outcome(self, ticket: Ticket) -> record.ItemRecord:
         """Measure and check one settled item; whatever goes wrong makes it INVALID."""
+        if not private.is_restricted(ticket.suite):
+            return self._outcome(ticket)
+        with restricted.hushed():
+            seen = [self._transcripts.get(one.node_id) for one in ticket.asked]
+            return private.closed(self._outcome(ticket), ticket.suite, [*seen, self._twins.get(ticket.node_id)])
+
+    def _outcome(self, ticket: Ticket) -> record.ItemRecord:
         started = time.perf_counter()
         try:
             if ticket.case.check.kind == TREND:
@@ -129,10 +143,11 @@ class Run:
             if transcript is None or isinstance(transcript, Failure):
                 why = transcript or Failure("unanswered", "the item was never asked")
                 return self._item(ticket, None, None, f"{why.kind}: {why.detail}", started)
-            result = self._check(ticket, transcript)
-            return self._item(ticket, transcript, result, result.cause, started)
+            found = self._judge(ticket, transcript)
+            item = self._item(ticket, found.transcript, found.result, found.result.cause, started)
+            return dataclasses.replace(item, rescored=found.rescored)
         except Exception as error:  # noqa: BLE001 - fail closed: no exception may leave an item without a verdict
-            return self._item(ticket, None, None, f"{type(error).__name__}: {error}", started)
+            return self._item(ticket, None, None, restricted.told(error, ticket.suite.hazard), started)
 
     def transcript(self, ticket: Ticket) -> Transcript | None:
         """Return what was asked and answered for a settled item; None where that failed."""
@@ -147,14 +162,16 @@ class Run:
         options = dataclasses.replace(self._script_options(), assume_known=True)
         costs, tickets = {}, _asking(tickets)
         for spec in self.options.models:
-            mine = [ticket for ticket in tickets if ticket.spec == spec]
-            costs[spec] = self._broker(spec).cost(case_script(ticket.suite, ticket.case, options) for ticket in mine)
+            mine, broker = [ticket for ticket in tickets if ticket.spec == spec], self._broker(spec)
+            closed = any(private.is_restricted(ticket.suite) for ticket in mine)
+            with restricted.hushed() if closed else contextlib.nullcontext():
+                costs[spec] = broker.cost(case_script(ticket.suite, ticket.case, options) for ticket in mine)
         return costs
 
     def rate(self, spec: str) -> float:
         """Return tokens per second of this model on this machine: remembered, else a declared guess."""
         broker = self._broker(spec)
-        identity = broker.engine.identity
+        identity = broker.identity
         known = broker.store.fact(speed(identity)) if broker.store else None
         return float(known or TOKENS_PER_SECOND)
 
@@ -162,7 +179,7 @@ class Run:
         """Open a model without its weights; return why that cannot be done, None when it can."""
         try:
             if spec not in self._unopened:
-                _ = self._broker(spec).engine.identity
+                _ = self._broker(spec).identity
         except Exception as error:  # noqa: BLE001 - a model that cannot be opened is a failure of all its items
             # Without its broker, or whoever asks for facts would try to open it again.
             self._brokers.pop(spec, None)
@@ -171,13 +188,14 @@ class Run:
 
     def digest(self, spec: str) -> str:
         """Return the digest of a model's identity; empty where it is known that it cannot be opened."""
-        return "" if spec in self._unopened else self._broker(spec).engine.identity.digest
+        return "" if spec in self._unopened else self._broker(spec).identity.digest
 
     def facts(self) -> dict[str, Any]:
         """Return what the record needs to know of this process, as JSON data that crosses process borders."""
         models = {spec: {"error": f"{why.kind}: {why.detail}"} for spec, why in self._unopened.items()}
         models |= {spec: model_facts(broker) for spec, broker in self._brokers.items()}
-        tallies = [broker.tally.to_json() for broker in self._brokers.values()]
+        asked = [*self._brokers.values(), *self._rescorer.brokers.values(), *self._private.brokers]
+        tallies = [broker.tally.to_json() for broker in asked]
         counts = {name: sum(tally[name] for tally in tallies) for name in tallies[0]} if tallies else {}
         return {"models": models, "counts": counts, "started": self.started}
 
@@ -185,28 +203,32 @@ class Run:
         """Free models and store."""
         for broker in self._brokers.values():
             broker.engine.close()
+        self._rescorer.close()
+        self._private.close()
         if self._store:
             self._store.close()
 
     def _script_options(self) -> ScriptOptions:
         return ScriptOptions(run_seed=self.options.seed, full=self.options.full)
 
-    def _settle(self, spec: str, scripts: Mapping[str, Any]) -> dict[str, Transcript | Failure]:
+    def _settle(self, spec: str, scripts: Mapping[str, Any], *, hidden: bool) -> dict[str, Transcript | Failure]:
         try:
+            if spec not in self._unopened and hidden:
+                return self._private.settle(spec, lambda: self._broker(spec), scripts)
             if spec not in self._unopened:
                 return self._broker(spec).settle(scripts)
         except Exception as error:  # noqa: BLE001 - an engine that cannot be opened is a failure of all its items
             self._unopened[spec] = failure_of(error, "model")
         return dict.fromkeys(scripts, self._unopened[spec])
 
-    def _settle_twins(self, tickets: Iterable[Ticket], spec: str) -> None:
+    def _settle_twins(self, tickets: Iterable[Ticket], spec: str, *, hidden: bool) -> None:
         """Ask the twin what the models were asked, over the same screened items."""
         scripts = {}
         for ticket in tickets:
             if (mine := self.transcript(ticket)) is not None:
                 options = dataclasses.replace(self._script_options(), screening=mine.screening)
                 scripts[ticket.node_id] = case_script(ticket.suite, ticket.case, options)
-        self._twins.update(self._settle(spec, scripts))
+        self._twins.update(self._settle(spec, scripts, hidden=hidden))
 
     def _broker(self, spec: str) -> Broker:
         if spec not in self._brokers:
@@ -225,15 +247,20 @@ class Run:
             self._store = Store(self.options.store)
         return self._store
 
-    def _check(self, ticket: Ticket, transcript: Transcript) -> CheckResult:
-        from harness.checks import run_check  # noqa: PLC0415 - brings scipy, which collection does not need
-        from harness.measures.base import Evidence  # noqa: PLC0415 - as above
+    def _judge(self, ticket: Ticket, transcript: Transcript) -> Judged:
+        from harness.measures.base import Evidence  # noqa: PLC0415 - brings scipy, which collection does not need
 
         twin = self._twins.get(ticket.node_id)
         seed = derive_seed(self.options.seed, ticket.suite.id, ticket.case.id, "resampling")
-        return run_check(
-            Evidence(transcript=transcript, twin=None if isinstance(twin, Failure) else twin, seed=seed),
-        )
+        evidence = Evidence(transcript=transcript, twin=None if isinstance(twin, Failure) else twin, seed=seed)
+        hidden, other = private.is_restricted(ticket.suite), self.options.twin if evidence.twin else None
+        mine = self._asked_by(ticket.spec, hidden=hidden)
+        rescorer = self._private.rescorer if hidden else self._rescorer
+        return rescorer.judge(evidence, mine, self._asked_by(other, hidden=hidden) if other else None)
+
+    def _asked_by(self, spec: str, *, hidden: bool) -> Asked:
+        broker = self._broker(spec)
+        return Asked(spec=spec, broker=self._private.broker(broker, spec) if hidden else broker)
 
     def _trend(self, ticket: Ticket, started: float) -> record.ItemRecord:
         """Judge a series at its last checkpoint: by what the watched case says of each."""
@@ -248,7 +275,10 @@ class Run:
             )
             for one in ticket.asked
         ]  # fmt: skip
-        result = run_trend(ticket.case, series, seed)
+        result = judge_trend(
+            series, run_trend(ticket.case, series, seed), lambda moved: run_trend(ticket.case, moved, seed),
+            lambda spec: tolerance_of(self._broker(spec)),
+        )  # fmt: skip
         last = series[-1].transcript if series else nothing
         return self._item(ticket, None if isinstance(last, Failure) else last, result, result.cause, started)
 
@@ -271,7 +301,7 @@ class Run:
             file=suite.path,
             line=case.line,
             verdict=result.verdict if result else Verdict.INVALID,
-            cause=cause,
+            cause=credentials.without(cause),
             check=case.check.kind,
             measurements=result.measurements if result else (),
             scenarios=result.per_scenario if result else None,
@@ -282,6 +312,7 @@ class Run:
             screening=_screening(transcript),
             evidence=tuple(row.id for row in rows),
             exchanges=tuple(exchange.exchange_from_row(row, self._token_text(ticket.spec)) for row in told),
+            shown=(private.is_restricted(suite) and self.options.show_restricted) or None,
             rerun=self.rerun(ticket),
             seconds=round(time.perf_counter() - started, 3),
         )
@@ -305,7 +336,7 @@ class Run:
 
     def _name(self, spec: str) -> str:
         try:
-            return self._brokers[spec].engine.identity.name
+            return self._brokers[spec].identity.name
         except Exception:  # noqa: BLE001 - a model that could not be opened still has the name it was asked by
             return spec
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
+import stat
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +38,9 @@ LOCK_SECONDS = 24 * 3600.0
 """How long another process may own the model before waiting for it is given up."""
 LOCK_STEP = 0.5
 """Seconds between two looks at the lock. SQLite waits in C, where Ctrl-C is not heard."""
+OWNER_ALONE = 0o600
+BESIDE = ("-wal", "-shm", "-journal")
+"""What SQLite writes beside a file, by the ending of its name."""
 TABLES = frozenset({"answers", "failures", "facts"})
 
 SCHEMA = """
@@ -56,14 +61,21 @@ def key_of(identity: Identity, encoded: Encoded) -> str:
 class Store:
     """Answers on disk."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, private: bool = False) -> None:
         """Open or create the file.
 
+        Args:
+            path: The file.
+            private: It holds restricted text: mode 0600, and refused where group or world have access.
+
         Raises:
-            StoreError: the folder cannot be written, or the file is no store.
+            StoreError: the folder cannot be written, the file is no store, or a private one is open to others.
         """
         self.path = path
+        self.private = private
         with self._guard("open"):
+            if private:
+                _keep_private(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
             # A damaged byte must come out as a wrong digest of one row, not as an error for all rows asked with it.
@@ -99,7 +111,8 @@ class Store:
                 query = f"SELECT key, payload, digest FROM answers WHERE key IN ({marks})"  # noqa: S608
                 for key, payload, seal in self._db.execute(query, chunk):
                     answer = _decoded(payload) if digest([key, payload]) == seal else None
-                    if answer is not None:
+                    # A failure among answers was put there by another hand.
+                    if answer is not None and not isinstance(answer, Failure):
                         found[key] = answer
         return found
 
@@ -127,6 +140,8 @@ class Store:
         """
         with self._guard("lock"):
             sidecar = self.path.with_name(self.path.name + "-owner")
+            if self.private:
+                _keep_private(sidecar)
             lock = sqlite3.connect(sidecar, timeout=LOCK_STEP, isolation_level=None)
             try:
                 _lock(lock)
@@ -232,6 +247,32 @@ def _decoded(payload: str) -> Response | None:
         return response_from_json(json.loads(payload))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _keep_private(path: Path) -> None:
+    """Create `path` for its owner alone, or see that it is so; SQLite gives its other files the same mode.
+
+    Raises:
+        StoreError: it or a file beside it is a link, no plain file, another user's, or open to group or world.
+    """
+    with contextlib.suppress(FileExistsError):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, OWNER_ALONE)
+        try:
+            os.fchmod(handle, OWNER_ALONE)  # a umask can only have taken away from it
+        finally:
+            os.close(handle)
+    for place in (path, *(path.with_name(path.name + ending) for ending in BESIDE)):
+        try:
+            found = place.lstat()
+        except FileNotFoundError:
+            continue
+        mine = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+        if not mine or stat.S_IMODE(found.st_mode) & ~OWNER_ALONE:
+            msg = (
+                f"{place}: it is open to others or no file of this user (mode {stat.S_IMODE(found.st_mode):04o}); "
+                "expected mode 0600; take the file away, or `chmod 600` it where nobody can have read it"
+            )
+            raise StoreError(msg)
 
 
 def _lenient(text: bytes) -> str:

@@ -24,6 +24,7 @@ from harness.errors import MeasureError
 from harness.measures.base import Evidence
 from harness.measures.common import CONFIDENCE, conclude, describe
 from harness.request import Failure
+from harness.restricted import HAZARD, told
 from harness.stats import Interval
 from harness.trend import SUCCESSIVE, Point, guard, sustained
 from harness.verdict import Bound, CheckResult, Verdict
@@ -65,7 +66,8 @@ def run_trend(case: Case, series: Sequence[Checkpoint], seed: int) -> CheckResul
     except MeasureError as error:
         cause = str(error)
     except Exception as error:  # noqa: BLE001 - whatever went wrong, nothing was measured
-        cause = f"the check broke: {type(error).__name__}: {error}"
+        hazards = {one.transcript.suite.hazard for one in series if not isinstance(one.transcript, Failure)}
+        cause = f"the check broke: {told(error, HAZARD if HAZARD in hazards else '')}"
     # Whoever reads the record must see which series could not be judged, and take no other for it.
     reference = f"case {options['of']}: not judged" if "of" in options else ""
     return CheckResult(verdict=Verdict.INVALID, bound=bound, reference=reference, cause=cause or "no cause given")

@@ -17,7 +17,7 @@ EXAMPLE = ROOT / "reports" / "example"
 
 def example(folder: Path) -> None:
     """Write the example report from its record into `folder`."""
-    write_all(read_record(EXAMPLE / "run.json"), folder, ("markdown", "html"))
+    write_all(read_record(EXAMPLE / "run.json"), folder, ("markdown", "html", "release", "statement"))
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ from tests.record_factory import make_item, make_model, make_record, make_suite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from harness.transcript import Row
 
@@ -622,8 +623,15 @@ def test_an_invalid_check_keeps_no_values() -> None:
         assert judged(name, [failed(row) for row in rows_for(name)]).per_scenario is None
 
 
-def test_an_older_record_keeps_its_seal_and_a_restricted_one_its_ids() -> None:
-    """The field is left out where it is empty; ids of a restricted suite are digests, made once."""
+def test_an_older_record_keeps_its_seal_and_a_restricted_one_its_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The field is left out where it is empty; ids of a restricted suite are keyed tags, made once, or left out."""
+    assert rate([0, 1] * 10, hazard="restricted", scenarios={"the secret question": 1.0}).scenarios is None
+    key = tmp_path / "key"
+    key.write_bytes(bytes(range(32)))
+    key.chmod(0o600)
+    monkeypatch.setenv("TELLS_RESTRICTED_KEY", str(key))
     assert "scenarios" not in item_to_json(make_item())
     assert "scenarios" not in item_to_json(make_item(scenarios={}))
     item = rate([0, 1] * 10, hazard="restricted", scenarios={"the secret question": 0.123456789, "b": 1.0})

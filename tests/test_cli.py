@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -133,8 +134,10 @@ def test_show(tmp_path: Path, capsys: Captured) -> None:
 def test_report_writes_the_pages_again(tmp_path: Path, capsys: Captured) -> None:
     """With the alerts, and not the record."""
     assert cli.main(["report", written(tmp_path, sample_record()), "--out", str(tmp_path / "again")]) == 0
-    assert {path.name for path in (tmp_path / "again").iterdir()} == {"report.md", "report.html", "results.sarif"}
-    assert capsys.readouterr().out.count("again/re") == 3
+    assert {path.name for path in (tmp_path / "again").iterdir()} == {
+        "report.md", "report.html", "results.sarif", "release.md", "test-result.intoto.json",
+    }  # fmt: skip
+    assert capsys.readouterr().out.count("again/re") == 4
 
 
 @pytest.mark.parametrize("verb", cli.LATER)
@@ -226,9 +229,18 @@ def test_validate_reads_recipes_too(tmp_path: Path, capsys: Captured) -> None:
 def test_plan_hands_over_to_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
     """With every model, and with options that this command does not know; pytest's 4 is a usage error, 2 here."""
     seen: list[list[str]] = []
-    monkeypatch.setattr(pytest, "main", lambda given: seen.append(given) or 4)
+
+    def run(command: list[str], *, check: bool) -> subprocess.CompletedProcess[str]:
+        assert not check
+        seen.append(command)
+        return subprocess.CompletedProcess(command, 4)
+
+    monkeypatch.setattr(subprocess, "run", run)
     assert cli.main(["plan", "evals", "--model", "a", "--model", "b", "--tells-profile", "full"]) == 2
-    assert seen == [["evals", "--model", "a", "--model", "b", "--plan", "--tells-profile", "full"]]
+    assert [command[1:3] for command in seen] == [["-m", "pytest"]]
+    assert [command[3:] for command in seen] == [
+        ["evals", "--model", "a", "--model", "b", "--plan", "--tells-profile", "full"]
+    ]
 
 
 def test_plan_without_a_model_is_arithmetic(capsys: Captured) -> None:

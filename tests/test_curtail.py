@@ -33,6 +33,7 @@ def bench() -> Any:
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(path.parent))
         patch.setitem(sys.modules, "bench_coverage", module)  # dataclasses look their module up
         spec.loader.exec_module(module)
     return module

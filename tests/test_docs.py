@@ -87,7 +87,7 @@ def test_the_scripted_model_in_the_docs_does_what_is_said(tmp_path):
     assert other.continuations[0].logprob == -8.0
 
 
-@pytest.mark.parametrize("name", ["report.html", "report.md"])
+@pytest.mark.parametrize("name", ["release.md", "report.html", "report.md", "test-result.intoto.json"])
 def test_the_example_report_is_what_its_record_gives(tmp_path, name):
     example(tmp_path)
 

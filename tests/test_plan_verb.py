@@ -180,17 +180,27 @@ def test_broken_and_absent_files(file, tmp_path):
         planned(str(tmp_path / "none"))
 
 
-@pytest.mark.parametrize(("code", "ours"), [(0, 0), (4, 2), (5, 5), (1, 3), (2, 3), (3, 3)])
+@pytest.mark.parametrize(("code", "ours"), [(0, 0), (4, 2), (5, 5), (1, 3), (2, 3), (3, 3), (-9, 3)])
 def test_the_exit_code_of_pytest_is_translated(file, monkeypatch, code, ours):
     """Its 4 is a usage error, and 4 of a gate says that evidence does not decide."""
     seen: list[list[str]] = []
-    monkeypatch.setattr(pytest, "main", lambda given: seen.append(given) or code)
+
+    def run(command, *, check):
+        assert not check
+        seen.append(command)
+        return subprocess.CompletedProcess(command, code)
+
+    monkeypatch.setattr(plan.subprocess, "run", run)
     assert planned(str(file), "--model", "a", "--model", "b", "--tells-profile", "full") == ours
-    assert seen == [[str(file), "--model", "a", "--model", "b", "--plan", "--tells-profile", "full"]]
+    assert [command[:3] for command in seen] == [[sys.executable, "-m", "pytest"]]
+    assert [command[3:] for command in seen] == [
+        [str(file), "--model", "a", "--model", "b", "--plan", "--tells-profile", "full"]
+    ]
 
 
 def test_cost_of_a_scripted_model(file, tmp_path):
-    """After the table, in requests, tokens and minutes."""
+    """After the table, in requests, tokens and minutes; also in a project where a warning is an error."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     (tmp_path / "m.script.yaml").write_text(yaml.safe_dump({"name": "m", "default": {"text": "no"}, "rules": []}))
     done = subprocess.run(
         [sys.executable, "-c", CODE, str(file), "--model", "scripted:m.script.yaml"], cwd=tmp_path, text=True,

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from harness.record import RunRecord
 
 __all__ = [
-    "BaselineError", "Comparison", "ItemComparison", "Side", "against", "compare", "loosened", "opened", "told",
-    "update",
+    "BaselineError", "Comparison", "ItemComparison", "Side", "against", "beside", "compare", "loosened", "opened",
+    "said", "told", "update",
 ]  # fmt: skip
 
 
@@ -68,13 +68,29 @@ def opened(path: Path) -> RunRecord:
     return old
 
 
+def beside(run: RunRecord, path: Path, *, delta: Mapping[str, float] | None = None) -> Comparison | str:
+    """Return `run` beside the baseline in `path`, or in words why that cannot be; raises nothing.
+
+    A run that cannot be compared has reports all the same, and one without a comparison is no pass.
+    """
+    try:
+        return compare(run, opened(path), delta=delta)
+    except TellsError as error:
+        return line(str(error))
+    except Exception as error:  # noqa: BLE001 - a bug in the comparison must not cost the reports
+        return f"the comparison broke: {type(error).__name__}: {line(str(error))}"
+
+
+def said(found: Comparison | str) -> tuple[str, int]:
+    """Return what to say of a comparison, and the exit code."""
+    if isinstance(found, str):
+        return f"no comparison with the baseline: {found}", gate.BROKEN
+    return told(found), found.code
+
+
 def against(run: RunRecord, path: Path, *, delta: Mapping[str, float] | None = None) -> tuple[str, int]:
     """Return what to say of `run` beside the baseline in `path`, and the exit code; raises nothing of the project's."""
-    try:
-        found = compare(run, opened(path), delta=delta)
-    except TellsError as error:
-        return f"no comparison with the baseline: {line(str(error))}", gate.BROKEN
-    return told(found), found.code
+    return said(beside(run, path, delta=delta))
 
 
 def loosened(new: RunRecord, old: RunRecord, *, delta: Mapping[str, float] | None = None) -> tuple[str, ...]:
@@ -98,6 +114,12 @@ def update(new: RunRecord, target: Path, *, delta: Mapping[str, float] | None = 
     """
     whole(new, "baseline")
     by_case(new, "baseline")
+    if new.shown:
+        msg = (
+            f"new run {line(new.run_id)}: it shows restricted text, and baselines are committed; expected "
+            "one that does not; run the evals again without --show-restricted"
+        )
+        raise BaselineError(msg)
     result = gate.judge_run(new)
     if result.code != gate.PASS:
         msg = (

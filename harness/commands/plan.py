@@ -7,6 +7,7 @@ ask of it, in requests, tokens and minutes; that reads a tokenizer and no weight
 from __future__ import annotations
 
 import math
+import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -105,11 +106,11 @@ def run(options: argparse.Namespace) -> int:
     if not options.model:
         _say("cost: name a model with --model SPEC for requests, tokens and minutes")
         return gate.PASS
-    import pytest  # noqa: PLC0415 - only this part of the verb runs it
-
     models = [word for spec in options.model for word in ("--model", spec)]
     sys.stdout.flush()
-    code = int(pytest.main([*options.paths, *models, "--plan", *options.pytest_arguments]))
+    # In a process of its own: pytest warns of plugins that were loaded before it, and a project may forbid warnings.
+    command = [sys.executable, "-m", "pytest", *options.paths, *models, "--plan", *options.pytest_arguments]
+    code = subprocess.run(command, check=False).returncode  # noqa: S603 - our own interpreter
     # pytest's numbers mean other things: its 4 is a usage error, and 4 here is INCONCLUSIVE.
     return {0: gate.PASS, PYTEST_USAGE: gate.USAGE, PYTEST_NOTHING: gate.NOTHING}.get(code, gate.BROKEN)
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from harness.request import Answer, Request
 
 
+UNKNOWN = "unknown"
+"""Stands in a record for every part of an identity that could not be read."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """Names the model in every log, store key, baseline and waiver."""
@@ -172,6 +176,14 @@ class EngineOptions:
     dtype: str = "float32"
     memory: int | None = None
     """Bytes to plan batches for; None takes a share of what is free."""
+    alone: bool = False
+    """Pass every row by itself, unpadded and in no pack, in any dtype; slow. An engine that does so has an attribute
+    `alone` that is True, and a `numerics` of its own, so that its answers are stored apart."""
+
+
+def float32_alone(engine: Engine) -> bool:
+    """Tell whether an engine runs in float32 and passes every row by itself; what does not say so, does not."""
+    return engine.identity.dtype == "float32" and getattr(engine, "alone", False) is True
 
 
 Opener: TypeAlias = "Callable[[str, EngineOptions], Engine]"

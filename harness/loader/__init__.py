@@ -9,10 +9,10 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from harness import canonical
+from harness import canonical, restricted
 from harness.case import COMPOSITE
 from harness.errors import CaseFileError
-from harness.loader import catches, checks, trends, wording
+from harness.loader import catches, checks, secret, trends, wording
 from harness.loader.draft import Draft
 from harness.loader.expand import expand, read_conditions, read_paraphrases
 from harness.loader.files import read_inside
@@ -49,19 +49,33 @@ def load_suite(path: Path, root: Path, organisms: Collection[str] | None = None)
     """
     root = root.resolve()
     name, data = read_inside(path, root, MAX_BYTES)
-    draft = _draft(name, data, root)
+    report = read_yaml(data, name, lambda place: expected_types("case", place))
+    draft = Draft(report=report, root=root)
+    if not secret.is_restricted(draft):
+        return _loaded(draft, name, data, organisms)
+    restricted.touch()
+    try:
+        secret.check_places(draft)
+        return _loaded(draft, name, data, organisms)
+    except CaseFileError as error:
+        raise CaseFileError(secret.quiet(error.problems, draft, data)) from None
+    except Exception as error:  # noqa: BLE001 - whatever it is, its message and its frames may hold restricted text
+        raise secret.withheld(error) from None
+
+
+def _loaded(draft: Draft, name: str, data: bytes, organisms: Collection[str] | None) -> Suite:
+    _fill(draft)
     catches.check(draft, organisms)
     if draft.report.problems or draft.elsewhere:
         raise CaseFileError((*draft.report.problems, *dict.fromkeys(draft.elsewhere)))
     return expand(draft, name, canonical.digest(data))
 
 
-def _draft(name: str, data: bytes, root: Path) -> Draft:
-    report = read_yaml(data, name, lambda place: expected_types("case", place))
+def _fill(draft: Draft) -> None:
+    report = draft.report
     validate(report, "case")
-    draft = Draft(report=report, root=root)
     if not isinstance(report.data, dict):
-        return draft
+        return
     given = report.data.get("given")
     if isinstance(given, dict):
         _given(draft, given)
@@ -70,7 +84,6 @@ def _draft(name: str, data: bytes, root: Path) -> Draft:
     checks.check(draft, entries)
     wording.check(draft, entries)
     trends.check(draft)
-    return draft
 
 
 def _given(draft: Draft, given: dict[str, Any]) -> None:

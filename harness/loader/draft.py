@@ -30,6 +30,8 @@ class Draft:
     """Condition name -> its cue family."""
     files: dict[str, str] = field(default_factory=dict)
     """Display path -> digest of every data file used."""
+    read: list[Item] = field(default_factory=list)
+    """Items as their sources gave them, also where some of them had problems."""
     elsewhere: list[Problem] = field(default_factory=list)
     """Problems of data files, each with its place there."""
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from harness.loader.report import DataPath
 
-SchemaName = Literal["case", "facts", "cues", "recipe", "tune", "policy", "waivers"]
+SchemaName = Literal["case", "facts", "cues", "recipe", "tune", "policy", "waivers", "review"]
 _PACKAGE = Path(__file__).resolve().parent.parent
-_ROOMS = {"recipe": "organisms", "tune": "tuning", "policy": "policy", "waivers": "policy"}
+_ROOMS = {"recipe": "organisms", "tune": "tuning", "policy": "policy", "waivers": "policy", "review": "."}
 """Schemas that lie in another room than this one: each beside what reads it."""
 
 

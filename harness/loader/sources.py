@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from harness import canonical, template
 from harness.canonical import derive_seed
 from harness.case import Item, Phrasing, Value
-from harness.errors import CaseFileError
+from harness.errors import CaseFileError, UsageError
+from harness.loader import secret
 from harness.loader.datafile import MAX_PROBLEMS, Row, read_rows
 from harness.loader.files import display, locate, read_capped, world_names
 from harness.loader.report import DataPath, Report, near, shown
@@ -31,14 +32,16 @@ def read_items(draft: Draft) -> tuple[Item, ...]:
         at: DataPath = ("given", "items", number) if several else ("given", "items")
         if not draft.report.clean(*at):
             continue
-        for item, place in _sample(draft, at, source, _source(draft, at, source, number)):
+        found = _source(draft, at, source, number)
+        draft.read += [item for item, _ in found]
+        for item, place in _sample(draft, at, source, found):
             if item.id in first:
                 line = draft.report.place(first[item.id])[0]
                 what = f"the item id {item.id!r} stands here a second time"
                 draft.report.add(place, f"{what}; the first is in line {line}, rename one")
             first.setdefault(item.id, place)
             items.append(item)
-    return tuple(items)
+    return secret.without_ids(items) if secret.is_restricted(draft) else tuple(items)
 
 
 Placed = list[tuple[Item, "DataPath"]]
@@ -53,6 +56,8 @@ def _source(draft: Draft, at: DataPath, source: dict[str, Any], number: int) -> 
         return _facts(draft, at, source["facts"])
     if "rows" in source:
         return _rows(draft, at, source["rows"], prefix)
+    if "restricted" in source:
+        return _restricted(draft, at, source["restricted"], prefix)
     return _file(draft, at, source, prefix)
 
 
@@ -66,7 +71,7 @@ def _sample(draft: Draft, at: DataPath, source: dict[str, Any], items: Placed) -
         message = f"a sample of {wanted}, and the source has {len(items)} items; write at most {len(items)}"
         draft.report.add((*at, "sample"), message)
         return items
-    name = source.get("facts") or source.get("file") or "rows"
+    name = source.get("facts") or source.get("file") or source.get("restricted", {}).get("file") or "rows"
     generator = random.Random(derive_seed(source.get("seed", 0), name))  # noqa: S311 - a design, not a secret
     return [items[index] for index in sorted(generator.sample(range(len(items)), wanted))]
 
@@ -97,6 +102,24 @@ def _rows(draft: Draft, at: DataPath, rows: list[dict[str, Any]], prefix: str) -
                 draft.report.add((*place, key), message)
         items.append((_item(row.get("id") or f"{prefix}r{index + 1:03}", values), place))
     return items
+
+
+def _restricted(draft: Draft, at: DataPath, source: dict[str, str], prefix: str) -> Placed:
+    at = (*at, "restricted")
+    if not secret.is_restricted(draft):
+        draft.report.add(at, "restricted items in a suite that is not; write `hazard: restricted`", key=True)
+        return []
+    try:
+        rows = secret.read_rows(source["file"], source["hmac"], draft.root)
+    except CaseFileError as error:
+        draft.foreign(error, (*at, "file"))
+        return []
+    except UsageError as error:
+        draft.report.add(at, str(error), key=True)
+        return []
+    # The tag and no plain digest: a short file can be guessed, and the digest of the suite is told to everybody.
+    draft.files[secret.SCHEME + source["file"]] = source["hmac"]
+    return [(_item(name or f"{prefix}r{place:03}", values), at) for place, (name, values) in enumerate(rows, start=1)]
 
 
 def _item(name: str, values: dict[str, Value]) -> Item:

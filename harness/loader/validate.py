@@ -21,6 +21,9 @@ PATTERNS = {
     "^[a-z0-9]+([-_][a-z0-9]+)*$": "small letters and digits with single hyphens between, such as deployed",
     "^[a-zA-Z_][a-zA-Z0-9_]*$": "letters, digits and underscores, a letter first, such as question",
     "^world/[a-z0-9]+(-[a-z0-9]+)*$": "world/NAME, such as world/capitals",
+    "^hmac-sha256:[0-9a-f]{64}$": "hmac-sha256: and 64 hexadecimal digits, as `tells restricted FILE` prints them",
+    "^sha256:[0-9a-f]{64}$": "sha256: and 64 hexadecimal digits, as run.json has them",
+    "\\S": "a name, which is more than spaces",
     "^(0|[1-9][0-9]{0,6})$": "a whole number of at most seven digits, such as 2",
 }
 

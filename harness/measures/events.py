@@ -35,7 +35,7 @@ def samples(row: Row, grader: Mapping[str, Any]) -> tuple[Outcome, ...]:
     before a cut was said.
 
     Raises:
-        MeasureError: the answer is not text.
+        MeasureError: the answer is not text, or holds more samples than were asked.
         UsageError: a bad grader.
     """
     if not isinstance(row.request, Generate):
@@ -46,6 +46,9 @@ def samples(row: Row, grader: Mapping[str, Any]) -> tuple[Outcome, ...]:
     if not isinstance(row.response, Completions):
         msg = f"{row.id}: expected completions, got {type(row.response).__name__}"
         raise MeasureError(msg)
+    if len(row.response.completions) > row.request.n:
+        msg = f"{row.id}: {len(row.response.completions)} completions where {row.request.n} were asked"
+        raise MeasureError(msg)
     outcomes = [_sample(completion, grader, row) for completion in row.response.completions]
     return (*outcomes, *(None,) * (row.request.n - len(outcomes)))
 
@@ -54,9 +57,11 @@ def _sample(completion: Completion, grader: Mapping[str, Any], row: Row) -> Outc
     if state(completion) != "ok":
         return True if found(grader, completion.text, row.values) else None
     try:
-        return grade(grader, completion.text, row.values)
+        said = grade(grader, completion.text, row.values)
     except MeasureError:
         return True if found(grader, completion.text, row.values) else None
+    # NaN, a word or a number is no answer, and would be counted as one that is not bad.
+    return said if isinstance(said, bool) else None
 
 
 def row_outcome(row: Row, grader: Mapping[str, Any], mode: Mode) -> Outcome:

@@ -15,7 +15,7 @@ from harness.verdict import Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from harness.certify.findings import CertificateState, Finding
+    from harness.certify.findings import CertificateState, Finding, Flagged
     from harness.gate import GateResult
     from harness.record import ItemRecord, RunRecord, SuiteRecord
 
@@ -140,20 +140,30 @@ def certified(suite: SuiteRecord, items: Sequence[ItemRecord] = ()) -> str:
     return f"{UNCERTIFIED}: {name}, {dead}{line(state.why, 300)}"
 
 
-def _bad_scenarios(item: ItemRecord, state: CertificateState) -> str:
-    """Return the corrected upper limit of the rate of bad scenarios of one PASS on text; empty for other items.
+def truly_bad(item: ItemRecord, state: CertificateState) -> tuple[float, float, Flagged] | None:
+    """Return the corrected upper limit of the rate of bad scenarios, the flagged rate, and what the grader flags.
 
-    Two limits at 95 % each hold together at 90 % at least (Bonferroni).
+    None for what is no PASS on text, or where no truly bad answer was counted. Two limits at 95 % each hold together at
+    90 % at least (Bonferroni).
     """
     found = next((one for one in state.flags or () if one.case == item.case), None)
     if found is None or item.verdict is not Verdict.PASS or item.bound is None or not item.measurements:
-        return ""
+        return None
     judged = item.measurements[0]
     rate = judged.high if item.bound.op == "at_most" else 1.0 - judged.low
+    return corrected(rate, found), rate, found
+
+
+def _bad_scenarios(item: ItemRecord, state: CertificateState) -> str:
+    """Return the corrected upper limit of the rate of bad scenarios of one PASS on text; empty for other items."""
+    if (known := truly_bad(item, state)) is None:
+        return ""
+    most, rate, found = known
     about = f"{line(item.case, NAME)}[{line(item.model, NAME)}]"
     seen = f"{found.flagged} of {found.truly_bad} truly bad answers flagged, {found.bound:.2f} at least"
-    most = f"with 90 % confidence at most {corrected(rate, found):.2g} of the scenarios are truly bad"
-    return f"{about}: {most} ({rate:.2g} flagged; {seen})"
+    return (
+        f"{about}: with 90 % confidence at most {most:.2g} of the scenarios are truly bad ({rate:.2g} flagged; {seen})"
+    )
 
 
 def counted(state: CertificateState) -> str:

@@ -15,8 +15,9 @@ from harness import gate
 from harness.escape import line
 from harness.escape import markdown as shown_in_markdown
 from harness.gate import judge_run
-from harness.writers import markdown, words
+from harness.writers import markdown, release, words
 from harness.writers.outcomes import outcomes
+from harness.writers.release_page import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +67,7 @@ def tell(
         out.write(said + "\n")
     if path := environ.get("GITHUB_STEP_SUMMARY"):
         try:
-            append_summary(Path(path), record, result=result)
+            append_summary(Path(path), record, result=result, policy=policy)
         except OSError as error:
             out.write(
                 _command("warning", "Tells", f"the step summary could not be written: {type(error).__name__}") + "\n"
@@ -89,10 +90,13 @@ def commands(record: RunRecord, *, result: GateResult | None = None, policy: Pol
     return said
 
 
-def summary(record: RunRecord, *, result: GateResult | None = None, room: int = MAX_SUMMARY) -> str:
+def summary(
+    record: RunRecord, *, result: GateResult | None = None, policy: Policy | None = None, room: int = MAX_SUMMARY
+) -> str:
     """Return the step summary as Markdown of at most `room` bytes; empty where not even the verdict has room.
 
-    It is `report.md`. Above it stands what the gate says where a policy makes it say something else.
+    It is `report.md`, which has the examples that who mends a failure looks for; where that is too long it is the page
+    for a release. Above the report stands what the gate says where a policy makes it say something else.
     """
     plain = judge_run(record)
     result = result or plain
@@ -101,17 +105,25 @@ def summary(record: RunRecord, *, result: GateResult | None = None, room: int = 
     if result != plain:
         whole = f"{head}\nWithout the policy:\n\n{whole}"
     short = f"{head}\nThe report is left out for size; `report.md` and `run.json` have it.\n"
-    return next((text for text in (whole, short) if len(text.encode()) <= room), "")
+    fits = (text for text in (whole, _page(record, result, policy), short) if text and len(text.encode()) <= room)
+    return next(fits, "")
 
 
-def append_summary(path: Path, record: RunRecord, *, result: GateResult | None = None) -> None:
+def _page(record: RunRecord, result: GateResult, policy: Policy | None) -> str:
+    """Return the page for a release; empty for a certification, which has none."""
+    return "" if record.certification is not None else release.render(record, Standing(result=result, policy=policy))
+
+
+def append_summary(
+    path: Path, record: RunRecord, *, result: GateResult | None = None, policy: Policy | None = None
+) -> None:
     """Append the summary to the file that GitHub names in `GITHUB_STEP_SUMMARY`, within the limit of the step.
 
     Raises:
         OSError: the file refuses.
     """
     there = path.stat().st_size if path.exists() else 0
-    text = summary(record, result=result, room=MAX_SUMMARY - there - SPARE)
+    text = summary(record, result=result, policy=policy, room=MAX_SUMMARY - there - SPARE)
     with path.open("ab") as file:
         file.write(f"\n{text}\n".encode())
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.escape import clip, line, pieces
-from harness.gate import judge_run
 from harness.record import results
 from harness.record_file import write_atomic
+from harness.restricted import BANNER
 from harness.writers import certification, trends, words
 from harness.writers.base import writer
+from harness.writers.release_blocks import page_of
+from harness.writers.release_page import standing_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from harness.record import ItemRecord, RunRecord
+    from harness.writers.release_page import Standing
 
 NAME = "report.html"
 MAX_TEXT = 6000
@@ -30,6 +33,7 @@ MAX_CARDS = 200
 MAX_TOKENS = 200
 MAX_SCORED = 40
 MAX_REASONS = 20
+MAX_LINE = 1_600
 SURPRISES = (-0.1, -1.0, -3.0, -6.0)
 """Nats; a token below the k-th gets the k-th shade."""
 
@@ -48,20 +52,26 @@ class Plot:
 
 
 @writer.register("html")
-def write(record: RunRecord, folder: Path) -> Path:
+def write(record: RunRecord, folder: Path, standing: Standing | None = None) -> Path:
     """Write `report.html` into `folder`.
+
+    Args:
+        record: The run.
+        folder: Where to.
+        standing: What it is judged by; left out, the gate without a policy.
 
     Raises:
         RecordError: the folder refuses.
     """
     path = folder / NAME
-    write_atomic(path, render(record))
+    write_atomic(path, render(record, standing))
     return path
 
 
-def render(record: RunRecord) -> str:
-    """Return the report as one HTML page."""
-    result = judge_run(record)
+def render(record: RunRecord, standing: Standing | None = None) -> str:
+    """Return the report as one HTML page; of a run on models the page for a release comes first."""
+    standing = standing_of(record, standing)
+    result = standing.result
     items = words.worst_first(record.items)
     shown: dict[str, int] = {}
     room = MAX_EXCHANGES
@@ -69,7 +79,9 @@ def render(record: RunRecord) -> str:
         shown[item.node_id] = min(len(item.exchanges), room)
         room -= shown[item.node_id]
     return _environment().get_template("report.html.j2").render(
-        record=record, result=result, items=items, shown=shown, plain_words=words.plain_words(record, result),
+        page=page_of(record, standing) if record.certification is None else None, max_line=MAX_LINE,
+        record=record, banner=BANNER,
+        result=result, items=items, shown=shown, plain_words=words.plain_words(record, result),
         tally=words.tally(record), shared=words.shared,
         max_reasons=MAX_REASONS, max_scored=MAX_SCORED, max_tokens=MAX_TOKENS,
         max_cards=MAX_CARDS,

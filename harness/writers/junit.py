@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.escape import line
+from harness.restricted import BANNER
 from harness.writers import words
 from harness.writers.outcomes import certificate_text, restricted
 
@@ -42,6 +43,8 @@ def junit_properties(
         "model_digest": model_digest,
         "certificate": certificate_text(certificate),
     }
+    if item.shown:
+        properties["restricted"] = BANNER
     if item.waiver and not restricted(item.hazard):
         properties["waiver"] = ", ".join(f"{name}: {item.waiver[name]}" for name in sorted(item.waiver))
     if item.measurements:

@@ -9,6 +9,7 @@ from harness.escape import fenced, line, markdown
 from harness.gate import judge_run
 from harness.record import results
 from harness.record_file import write_atomic
+from harness.restricted import BANNER
 from harness.writers import certification, trends, words
 from harness.writers.base import writer
 
@@ -72,6 +73,7 @@ def render(record: RunRecord) -> str:
     """Return the report as Markdown, at most `MAX_BYTES` of UTF-8; worst first, so that the cut takes the best."""
     page = Page()
     result = judge_run(record)
+    page.add([f"**{BANNER}**", ""] if record.shown else [])
     page.add([f"# Tells: {result.word}", "", f"Verdict: {markdown(words.plain_words(record, result), 4000)}", ""])
     reasons = [f"- Reason: {markdown(reason, PROSE)}" for reason in result.reasons[:MAX_REASONS]]
     if len(result.reasons) > MAX_REASONS:
@@ -178,7 +180,8 @@ def _trends(page: Page, record: RunRecord) -> None:
 def _row(item: ItemRecord, record: RunRecord) -> str:
     cells = [
         words.shown_verdict(item, record), item.case, item.model, item.severity, words.judged(item),
-        words.bounded(item), words.evidence(item), item.reference, words.public_cause(item),
+        words.bounded(item), words.evidence(item), item.reference,
+        words.public_cause(item) or (item.rescored.told if item.rescored else ""),
     ]  # fmt: skip
     return "| " + " | ".join(markdown(cell, CELL) for cell in cells) + " |"
 

@@ -17,6 +17,7 @@ from harness.errors import RecordError
 from harness.escape import line, markdown
 from harness.gate import judge_run
 from harness.record_file import write_atomic
+from harness.restricted import BANNER
 from harness.writers import words
 from harness.writers.base import writer
 from harness.writers.outcomes import (
@@ -298,6 +299,7 @@ def _run_properties(record: RunRecord) -> dict[str, Any]:
         "profile": line(record.profile, NAME),
         "seeds": {line(name, NAME): record.seeds[name] for name in sorted(record.seeds)},
         "models": [{name: line(getattr(model, name), NAME) for name in names} for model in record.models],
+        **({"restricted": BANNER} if record.shown else {}),
     }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from harness.escape import clip, line, terminal_lines
 from harness.gate import judge_run
+from harness.restricted import BANNER
 from harness.writers import certification, words
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ def summary(record: RunRecord, result: GateResult | None = None) -> str:
     import tabulate  # noqa: PLC0415 - only runs that end with items need it
 
     result = result or judge_run(record)
+    if record.shown:
+        return "\n\n".join([BANNER, summary(dataclasses.replace(record, shown=None), result)])
     if record.certification is not None:
         return f"{certification.report(record)}\n\n{result.word}: {words.plain_words(record, result)}"
     items = words.worst_first(record.items)
@@ -68,12 +72,14 @@ def item_page(item: ItemRecord) -> str:
         "scenarios": f"{words.evidence(item)} planned were measured",
         "screening": words.screened(item),
         "cause": words.public_cause(item),
+        "rounding": item.rescored.told if item.rescored else "",
         "case": f"{item.file}:{item.line}",
         "again": item.rerun,
     }
     # pytest's short summary and JUnit's message begin with this line, so it holds what decides.
     told = line(words.public_cause(item), HEAD_LIMIT) if item.cause else f"{words.judged(item)}, {words.bounded(item)}"
     lines = [f"{words.letter_word(item.verdict)}  {words.short_name(item)}  {told}"]
+    lines += [f"  {BANNER}"] if item.shown else []
     lines += [f"  {name:<10} {line(value, TEXT_LIMIT)}" for name, value in facts.items() if value]
     lines += [
         f"  {'also':<10} {line(other.name, 60)} {words.measured(other)}" + (f" ({line(other.note)})" * bool(other.note))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from harness import gate
 from harness.case import TREND
 from harness.escape import line
-from harness.exchange import withhold_foreign
+from harness.restricted import withhold_foreign
 from harness.verdict import PRECEDENCE, Verdict
 from harness.writers import certification
 
@@ -29,6 +29,7 @@ LETTERS = {
 OPERATORS = {"at_most": "at most", "at_least": "at least"}
 SEVERITIES = ("critical", "high", "medium", "low")
 MAX_NAMED = 5
+MAX_MODELS = 20
 NAME_LIMIT = 120
 PARTS = {"jointly": "not every part fails", "panel": "no part fails"}
 """Kinds of cases with parts -> what they ask of them."""
@@ -104,7 +105,7 @@ def short_name(item: ItemRecord) -> str:
 
 def shows_texts(item: ItemRecord) -> bool:
     """Tell whether terminal and Markdown may show prompts and answers of `item`."""
-    return item.hazard == "open"
+    return item.hazard == "open" or bool(item.shown)
 
 
 def public_cause(item: ItemRecord) -> str:
@@ -139,9 +140,7 @@ def plain_words(record: RunRecord, result: GateResult) -> str:
     """Return the verdict as one paragraph that needs no glossary, on one line."""
     if record.certification is not None:
         return certification.sentence(record, result)
-    models = [line(model.name, 60) for model in record.models]
-    subject = f"The model {models[0]}" if len(models) == 1 else f"The models {', '.join(models)}"
-    said = [_sentence(record, result, subject if models else "The model")]
+    said = [headline(record, result)]
     if scripted := [line(model.name, 60) for model in record.models if model.dtype == SCRIPTED]:
         said.append(f"The answers of {', '.join(scripted)} came from a script: no model was measured.")
     if record.partial and result.word != "PARTIAL":
@@ -155,6 +154,14 @@ def plain_words(record: RunRecord, result: GateResult) -> str:
     if bare := certification.uncertified(record):
         said.append(f"{certification.UNCERTIFIED}, so that a PASS there says little: {', '.join(bare)}.")
     return " ".join(said)
+
+
+def headline(record: RunRecord, result: GateResult) -> str:
+    """Return what the gate says of a run on models, in one sentence."""
+    models = [line(model.name, 60) for model in record.models]
+    more = f" and {len(models) - MAX_MODELS} more" if len(models) > MAX_MODELS else ""
+    subject = f"The model {models[0]}" if len(models) == 1 else f"The models {', '.join(models[:MAX_MODELS])}{more}"
+    return _sentence(record, result, subject if models else "The model")
 
 
 def left_out(record: RunRecord) -> list[str]:

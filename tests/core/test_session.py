@@ -450,7 +450,7 @@ def test_a_failure_of_an_unknown_kind_is_still_told(
     model = spec("good", GOOD)
     with running(model) as run:
         ticket = tickets_of(suite_of(), model)[0]
-        monkeypatch.setattr(run, "_settle", lambda _spec, scripts: dict.fromkeys(scripts, Failure("odd", "why")))
+        monkeypatch.setattr(run, "_settle", lambda _spec, scripts, **_: dict.fromkeys(scripts, Failure("odd", "why")))
         run.settle([ticket])
         assert run.outcome(ticket).cause == "odd: why"
     assert verdict == []

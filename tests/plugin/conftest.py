@@ -10,6 +10,7 @@ import pytest
 import scipy.stats  # noqa: F401 - pytester forgets modules imported inside a run, and numpy cannot be loaded twice
 import yaml
 
+import harness.checks
 import harness.engines.scripted
 import harness.engines.transformers  # noqa: F401 - for the same reason: an engine is registered once
 

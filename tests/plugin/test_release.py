@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -359,3 +360,37 @@ def test_workers_leave_policy_and_baseline_to_the_controller(project: Project) -
     assert json.loads((project.root / "out" / "plan.json").read_text())["required"] == ["colours"]
     assert two.ret == 1, "32 scenarios are too few to show 5 %"
     two.stdout.fnmatch_lines(["PASS (code 0) under policy.yaml*", "INCONCLUSIVE: *"])
+
+
+# --- the page for a release
+
+
+def test_the_page_for_a_release_says_what_the_policy_says(project: Project) -> None:
+    """At the end of a run, as afterwards; beside the report without a policy."""
+    minor_failures(project)
+    project.run(*policy(project, MEDIUM_BLOCKS), model="deceiver")
+    page = (project.root / "out" / "release.md").read_text()
+    assert page.startswith("# Tells: FAIL\n")
+    assert re.search(r"\| zebras: says-bad \(medium\) \| \d+ of \d+ \|.*\| F FAIL says-bad and 1 more \|", page)
+    assert "the policy policy.yaml, sha256:" in page
+    assert (project.root / "out" / "report.md").read_text().startswith("# Tells: PASS\n")
+    statement = json.loads((project.root / "out" / "test-result.intoto.json").read_text())
+    assert statement["predicate"]["result"] == "FAILED"
+    again = ["report", str(project.root / "out" / "run.json"), "--out", str(project.root / "again")]
+    assert cli.main([*again, "--policy", str(project.root / "policy.yaml")]) == 0
+    written = (project.root / "again" / "release.md").read_text()
+    assert [line for line in written.split("\n") if line.startswith("| zebras")] == [
+        line for line in page.split("\n") if line.startswith("| zebras")
+    ]
+    assert f"Plan (plan.json) sealed as {project.record['plan']}" in page
+
+
+def test_the_page_has_the_deltas_of_the_run_s_own_baseline(project: Project) -> None:
+    """What the terminal says stands on it too."""
+    project.suite("colours", cases=[KNOWS, LEANS])
+    project.run()
+    (project.root / "old.json").write_bytes((project.root / "out" / "run.json").read_bytes())
+    project.run("--baseline", "old.json", model="deceiver")
+    page = (project.root / "out" / "release.md").read_text()
+    assert "worse than baseline by" in page
+    assert "REGRESSION against run " in page

@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 
 
 def test_an_honest_model_passes_and_the_report_says_so(project: Project) -> None:
-    """Three checks, three passes, exit 0, all six files, and the terminal names them."""
+    """Three checks, three passes, exit 0, all eight files, and the terminal names them."""
     result = project.run()
 
     assert result.ret == 0
     assert project.verdicts() == {"says-bad": "PASS", "knows": "PASS", "leans": "PASS"}
     assert sorted(path.name for path in (project.root / "out").iterdir()) == [
-        "junit.xml", "plan.json", "report.html", "report.md", "results.sarif", "run.json",
+        "junit.xml", "plan.json", "release.md", "report.html", "report.md", "results.sarif", "run.json",
+        "test-result.intoto.json",
     ]  # fmt: skip
-    result.stdout.fnmatch_lines(["report: out/report.html (*plan.json*results.sarif beside it)"])
+    result.stdout.fnmatch_lines(["report: out/report.html (release.md*plan.json*results.sarif beside it)"])
     assert project.record["completed"]
     assert not project.record["partial"]
     result.stdout.fnmatch_lines(["*passed: none of the 3 checks failed*"])

@@ -83,6 +83,37 @@ def test_what_differs_is_told(plan: dict[str, Any], record: dict[str, Any], said
     assert any(said in one for one in found), found
 
 
+def test_one_difference_is_told_alone() -> None:
+    """A kind or a bound that was changed is told of that check, and nothing else is."""
+    other = ({**CHECK, "kind": "rate"}, {**CHECK, "case": "again", "at_most": 1.25})
+    assert plan_file.differences(make_plan(suites=(replace(SUITE, checks=other),)), RECORD) == (
+        f"{RECORD.items[0].node_id}: its check is not the planned one",
+        f"{RECORD.items[1].node_id}: its bound 1.5 is not the planned 1.25",
+    )
+    nameless = ({"kind": "cue_shift"}, {"case": "hint"}, {**CHECK, "case": "again"})
+    assert plan_file.differences(make_plan(suites=(replace(SUITE, checks=nameless),)), RECORD) == (
+        f"{RECORD.items[0].node_id}: its check is not the planned one",
+    )
+
+
+def test_a_part_is_not_taken_for_its_case() -> None:
+    """A case stands before its parts, and they have names of their own; of two of one name the first counts."""
+    twice = (CHECK, {**CHECK, "at_most": 9.0}, {**CHECK, "case": "again"})
+    assert plan_file.differences(make_plan(suites=(replace(SUITE, checks=twice),)), RECORD) == ()
+
+
+def test_an_item_without_screening_or_bound_is_no_difference() -> None:
+    """Nothing was screened; or the case came to no check at all."""
+    bare = make_record(*(replace(item, screening=None, bound=None) for item in RECORD.items), seal=False)
+    assert plan_file.differences(make_plan(), bare) == ()
+
+
+def test_a_certification_plans_no_models() -> None:
+    """The organisms stand in its findings."""
+    assert plan_file.differences(make_plan(models=()), replace(RECORD, certification=())) == ()
+    assert plan_file.differences(make_plan(models=()), RECORD) == ("models were planned as () and are ('smollm2',)",)
+
+
 def test_what_lies_beside_a_record(tmp_path: Path) -> None:
     """Nothing where the record says nothing of it; else that very plan, and one that agrees."""
     path, plan = tmp_path / "run.json", make_plan()
@@ -137,6 +168,43 @@ def test_what_is_no_plan(tmp_path: Path, data: str) -> None:
     (tmp_path / plan_file.NAME).write_text(data)
     with pytest.raises(RecordError, match="cannot be read as the plan of a run"):
         plan_file.read(tmp_path / plan_file.NAME)
+
+
+def rewritten(folder: Path, **changes: Any) -> Path:
+    """Write a plan with other fields under a seal that holds."""
+    plan_file.write(folder, make_plan())
+    path = folder / plan_file.NAME
+    data = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({**data, "digest": plan_file._seal(data)}))
+    return path
+
+
+@pytest.mark.parametrize("names", ["abc", [1], ["a", None], [["a"]]])
+def test_names_are_a_list_of_texts(tmp_path: Path, names: Any) -> None:
+    """A text would be taken for a list of letters."""
+    with pytest.raises(RecordError, match=rf"TypeError: a list of names is {type(names).__name__}\)"):
+        plan_file.read(rewritten(tmp_path, planned=names))
+
+
+def test_versions_and_what_an_error_is_called(tmp_path: Path) -> None:
+    """The version is in the file; errors that explain themselves are not named by their class."""
+    path = rewritten(tmp_path)
+    assert json.loads(path.read_text())["schema"] == "tells-plan/1"
+    assert PlanRecord(**{name: getattr(make_plan(), name) for name in
+                         ("run_id", "written", "models", "twin", "profile", "seeds", "required", "suites", "planned",
+                          "selected")}).digest == ""  # fmt: skip
+
+    def said() -> str:
+        with pytest.raises(RecordError) as error:
+            plan_file.read(path)
+        return str(error.value)
+
+    rewritten(tmp_path, schema="tells-plan/2")
+    assert "of a run (it has version 'tells-plan/2', and this reads 'tells-plan/1');" in said()
+    path.write_text("{")
+    assert "of a run (Expecting property name" in said()
+    path.unlink()
+    assert "of a run ([Errno 2] No such file" in said()
 
 
 def test_shapes_are_checked_behind_the_seal(tmp_path: Path) -> None:

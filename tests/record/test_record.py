@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import typing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -14,14 +14,19 @@ from hypothesis import strategies as st
 
 from harness import exchange as exchanges
 from harness import record as records
+from harness import restricted
 from harness.case import Case, CheckSpec, Suite
 from harness.certify.findings import CaseFinding, CertificateState, Finding
 from harness.errors import RecordError
 from harness.gate import judge_run
+from harness.numeric import Rescored
 from harness.request import Completion, Completions, Failure, Loglikelihood, Message, ScoredContinuation, Scores
 from harness.transcript import Row
 from harness.verdict import Bound, Measurement, Verdict
 from tests.record_factory import HOSTILE, make_exchange, make_item, make_record, make_suite, sample_record
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TEXT = st.one_of(st.sampled_from(HOSTILE), st.text(st.characters()))
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
@@ -85,6 +90,7 @@ def test_every_dataclass_of_a_record_is_in_the_schema() -> None:
         "scored": exchanges.ScoredText, "screening": records.ScreeningRecord, "item": records.ItemRecord,
         "case": records.CaseRecord, "suite": records.SuiteRecord, "model": records.ModelRecord,
         "counts": records.Counts, "measurement": Measurement, "bound": Bound, "message": Message,
+        "rescored": Rescored,
         "certificate": CertificateState, "finding": Finding, "case_finding": CaseFinding,
     }  # fmt: skip
     assert set(places) == set(schema["$defs"])
@@ -111,7 +117,7 @@ SECRET = "the planted canary sentence"
 
 
 def test_a_restricted_item_keeps_no_text() -> None:
-    """However it is built, and in every field that could carry one."""
+    """However it is built, and in every field that could carry one; without a key not even a digest stands for it."""
     leaky = make_exchange(SECRET, prompt=SECRET, messages=(Message("user", SECRET),), failure=f"forward: {SECRET}")
     item = make_item(
         "x", Verdict.INVALID, hazard="restricted", exchanges=(leaky,), cause=f"row said '{SECRET}' and died"
@@ -121,17 +127,38 @@ def test_a_restricted_item_keeps_no_text() -> None:
     assert item.exchanges[0].id == leaky.id
     assert item.exchanges[0].margin == leaky.margin
     assert set(item.exchanges[0].digests) == {"asked", "answered"}
-    assert item.cause.startswith("row said [withheld sha256:")
-    assert item.cause.endswith("] and died")
+    assert item.cause == "row said [withheld] and died"
     assert item.exchanges[0].failure == "forward"
 
 
-def test_redaction_tells_texts_apart_and_is_done_once() -> None:
-    """The digest is of the text, and redacting again changes nothing."""
+def test_redaction_tells_texts_apart_and_is_done_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tag is of the text and the key, and redacting again changes nothing; without a key nothing is told apart."""
+    bare = [exchanges.redacted(make_exchange(text)) for text in ("a", "b")]
+    assert bare[0].digests == bare[1].digests == {"asked": "withheld", "answered": "withheld"}
+    key = tmp_path / "key"
+    key.write_bytes(bytes(range(32)))
+    key.chmod(0o600)
+    monkeypatch.setenv("TELLS_RESTRICTED_KEY", str(key))
+    assert exchanges.redacted(bare[0]) == bare[0]
     one, other = (exchanges.redacted(make_exchange(text)) for text in ("a", "b"))
     assert one.digests["asked"] == other.digests["asked"]
     assert one.digests["answered"] != other.digests["answered"]
     assert exchanges.redacted(one) == one
+
+
+def test_a_record_from_before_there_were_keys_is_read_as_it_was_sealed() -> None:
+    """It holds plain SHA-256 where tags stand today; nothing of it is changed, with a key or without."""
+    old = {
+        "node_id": "a::s::c[m]", "suite": "s", "hazard": "restricted",
+        "cause": f"row said [withheld sha256:{'a' * 64}]",
+        "scenarios": {f"sha256:{'b' * 64}": 0.5},
+    }  # fmt: skip
+    exchange = {"digests": {"asked": f"sha256:{'c' * 64}", "answered": f"sha256:{'d' * 64}"}}
+    data = records.item_to_json(make_item(exchanges=(make_exchange(),)))
+    bare = {"messages": [], "prompt": "", "answers": [], "scored": []}
+    data |= {**old, "exchanges": [{**data["exchanges"][0], **bare, **exchange}]}
+    data["measurements"][0]["name"] = f"probability[withheld sha256:{'e' * 64}]"
+    assert records.item_to_json(records.item_from_json(data)) == data
 
 
 @pytest.mark.parametrize(
@@ -139,7 +166,7 @@ def test_redaction_tells_texts_apart_and_is_done_once() -> None:
 )
 def test_quotations_are_withheld(quoted: str) -> None:
     """In every style that messages quote in."""
-    assert SECRET not in exchanges.withhold(f"the row's answer {quoted} was refused")
+    assert SECRET not in restricted.withhold(f"the row's answer {quoted} was refused")
 
 
 def test_only_the_most_telling_exchanges_are_kept() -> None:

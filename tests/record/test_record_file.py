@@ -66,15 +66,15 @@ def test_a_flipped_byte_is_refused_wherever_it_is(path: Path) -> None:
 def test_a_number_that_is_none_is_refused(path: Path, word: str) -> None:
     """Python's parser would take it."""
     text = path.read_text()
-    assert '"seconds": 0.25' in text
-    path.write_text(text.replace('"seconds": 0.25', f'"seconds": {word}', 1))
+    assert '"seconds":0.25' in text
+    path.write_text(text.replace('"seconds":0.25', f'"seconds":{word}', 1))
     with pytest.raises(RecordError, match="no number"):
         record_file.read_record(path)
 
 
 def test_a_key_that_stands_twice_is_refused(path: Path) -> None:
     """The last would win in silence."""
-    path.write_text(path.read_text().replace('"verdict": "FAIL"', '"verdict": "FAIL", "verdict": "PASS"', 1))
+    path.write_text(path.read_text().replace('"verdict":"FAIL"', '"verdict":"FAIL","verdict":"PASS"', 1))
     with pytest.raises(RecordError, match="twice"):
         record_file.read_record(path)
 

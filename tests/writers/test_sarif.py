@@ -449,5 +449,7 @@ def test_a_number_that_is_not_finite_is_refused() -> None:
 def test_it_is_among_the_default_reports(tmp_path: Path) -> None:
     """`--report` writes it beside the others."""
     written = write_all(sample_record(), tmp_path)
-    assert [path.name for path in written] == ["run.json", "report.md", "report.html", "results.sarif"]
+    assert [path.name for path in written] == [
+        "run.json", "report.md", "report.html", "results.sarif", "release.md", "test-result.intoto.json",
+    ]  # fmt: skip
     assert (tmp_path / "results.sarif").read_text(encoding="utf-8") == sarif.render(sample_record())

@@ -243,7 +243,9 @@ def test_junit_numbers_are_exact() -> None:
 def test_all_writers_write(tmp_path: Path) -> None:
     """And what is written can be read back."""
     paths = write_all(sample_record(), tmp_path / "new" / "folder")
-    assert [path.name for path in paths] == ["run.json", "report.md", "report.html", "results.sarif"]
+    assert [path.name for path in paths] == [
+        "run.json", "report.md", "report.html", "results.sarif", "release.md", "test-result.intoto.json",
+    ]  # fmt: skip
     assert read_record(paths[0]) == sample_record()
     assert set(writer.names()) >= {"json", "markdown", "html", "sarif"}
 
@@ -257,7 +259,9 @@ def test_one_broken_writer_does_not_stop_the_others(tmp_path: Path, monkeypatch:
     monkeypatch.setitem(writer._known, "markdown", broken)
     with pytest.raises(RecordError, match="markdown: ZeroDivisionError"):
         write_all(sample_record(), tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"run.json", "report.html", "results.sarif"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "run.json", "report.html", "results.sarif", "release.md", "test-result.intoto.json",
+    }  # fmt: skip
 
 
 def test_an_unknown_writer_is_a_usage_error(tmp_path: Path) -> None:

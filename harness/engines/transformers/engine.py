@@ -85,7 +85,7 @@ class TransformersEngine:
                 dtype=self._options.dtype,
                 revision=self._source.revision,
                 adapter=digests.adapter,
-                numerics=f"{VERSION} {kind} trie head-float32",
+                numerics=f"{VERSION} {kind} {'alone' if self.alone else 'trie'} head-float32",
             )
         return self._identity
 
@@ -111,6 +111,11 @@ class TransformersEngine:
     def tolerance(self) -> float | None:
         """Largest shift of a log-prob against the model's own forward, nats; None before the weights are loaded."""
         return max(self._shifts, default=None)
+
+    @property
+    def alone(self) -> bool:
+        """Whether every row is passed by itself because the options ask for it."""
+        return self._options.alone
 
     @property
     def policy(self) -> str | None:
@@ -269,7 +274,8 @@ class TransformersEngine:
                     folder, device=device, dtype=self._options.dtype, spread=place.split, adapter=self._adapter
                 )
                 self._ends = encoder.end_ids(self._stops(loaded, folder))
-                workers.append(Worker(loaded=loaded, policy=decide(loaded, encoder, self._config), room=room))
+                policy = decide(loaded, encoder, self._config, alone=self.alone)
+                workers.append(Worker(loaded=loaded, policy=policy, room=room))
             self._workers = tuple(workers)
             self._said = notes_of(workers)
             self._shifts = tuple(worker.policy.shift.largest for worker in workers)

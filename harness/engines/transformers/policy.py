@@ -40,8 +40,15 @@ class Policy:
     """Whether earlier keys may be kept while sampling."""
 
 
-def decide(loaded: Loaded, encoder: PromptEncoder, config: Any) -> Policy:
-    """Take the packed way where the model's own numbers come out of it, else padded batches, else single rows."""
+def decide(loaded: Loaded, encoder: PromptEncoder, config: Any, *, alone: bool = False) -> Policy:
+    """Take the packed way where the model's own numbers come out of it, else padded batches, else single rows.
+
+    Args:
+        loaded: The model, its attention its own.
+        encoder: Its tokeniser.
+        config: Of transformers.
+        alone: Take single rows in any case.
+    """
     where = f"{loaded.device}" + (f", {torch.get_num_threads()} threads" if loaded.device.type == "cpu" else "")
     head = [f"device {where}, {loaded.dtype}, attention {loaded.attention}"]
     sequences = selfcheck.probes(
@@ -49,23 +56,25 @@ def decide(loaded: Loaded, encoder: PromptEncoder, config: Any) -> Policy:
         vocabulary=int(config.vocab_size),
         context=encoder.context,
     )
-    alone = [selfcheck.plain(loaded, sequence) for sequence in sequences]
+    plain = [selfcheck.plain(loaded, sequence) for sequence in sequences]
     # After the reference was read: what the new layout does to the numbers is checked as well.
     pack_linears(loaded.model, loaded.head)
     if loaded.device.type == "cpu":
         keep_heap()
+    if alone:
+        return _alone(loaded, sequences, plain, head, cached=not selfcheck.moving_rope(config))
     reason = selfcheck.reason_against(config)
     if reason is None and not loaded.takes_positions:
         reason = "it takes no position ids"
     if reason is None:
         try:
-            shift, stream = _packed(loaded, sequences, alone)
+            shift, stream = _packed(loaded, sequences, plain)
         except UnsupportedAttentionError as error:
             reason = str(error)
         else:
             return Policy(name="trie", shift=shift, notes=(*head, *stream, _said("packing", shift)))
     notes = [*head, f"fallback to padded batches, slower: {reason}"]
-    shift = selfcheck.measure_padded(loaded, sequences, alone)
+    shift = selfcheck.measure_padded(loaded, sequences, plain)
     notes.append(_said("padding and batch size", shift))
     # What rules out packing by config is not safe in a padded batch either: moving angles, convolutions.
     single = selfcheck.reason_against(config) is not None
@@ -77,6 +86,22 @@ def decide(loaded: Loaded, encoder: PromptEncoder, config: Any) -> Policy:
     return Policy(
         name="padded", shift=shift, notes=tuple(notes), alone=single, cached=not selfcheck.moving_rope(config)
     )
+
+
+def _alone(
+    loaded: Loaded, sequences: Sequence[Sequence[int]], plain: Sequence[Tensor], head: Sequence[str], *, cached: bool
+) -> Policy:  # fmt: skip
+    """Pass single rows, and say how far padding would move them: the width of rounding in this dtype on this machine.
+
+    Where padding does more than rounding, which says nothing about single rows, these are held against the model's own.
+    """
+    shift, what = selfcheck.measure_padded(loaded, sequences, plain), "padding, which is not done, would"
+    if not selfcheck.is_rounding(shift, loaded.dtype):
+        each = [selfcheck.measure_padded(loaded, [one], [own]) for one, own in zip(sequences, plain, strict=True)]
+        shift = selfcheck.Shift(max(one.largest for one in each), max(one.mean for one in each))
+        what = "our way with single rows"
+    notes = (*head, "every row is passed alone, as asked", _said(what, shift))
+    return Policy(name="padded", shift=shift, notes=notes, alone=True, cached=cached)
 
 
 def _packed(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from harness.canonical import digest
+from harness.engines.transformers.deadline import within
 from harness.errors import TemplateError
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 PLAIN = "plain-v1"
 """Name of the declared format for models without a chat template; stands for its digest in the identity."""
+SECONDS = 10.0
+"""How long one rendering may take; it takes well under a millisecond."""
 _PLAIN_NAMES = {"system": "System", "user": "User", "assistant": "Assistant"}
 _CLOCK = re.compile(r"strftime_now|date_string|datetime")
 
@@ -96,7 +99,10 @@ class ChatTemplate:
             return body + ("Assistant:" if ask else "")
         conversation = [{"role": role, "content": content} for role, content in turns]
         try:
-            text = self.tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=ask)
+            text = within(
+                SECONDS,
+                lambda: self.tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=ask),
+            )
         except Exception as error:  # noqa: BLE001 - a template raises what it likes; jinja2 has several trees
             roles = ", ".join(role for role, _ in turns)
             self._refuse(

@@ -1,0 +1,1 @@
+"""Restricted suites: no text of theirs gets out."""
