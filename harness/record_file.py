@@ -53,7 +53,7 @@ def _lines(path: Path, record: RunRecord) -> Iterator[str]:
     digest = seal_without_items(record)
     for place, (name, value) in enumerate(to_json(dataclasses.replace(record, items=())).items()):
         yield f"{',' if place else '{'}\n {json.dumps(name)}: "
-        if name != "items" and not (isinstance(value, list) and value):
+        if name != "items" and not isinstance(value, list):
             yield json.dumps(value, allow_nan=False)
             continue
         start = "["

@@ -102,6 +102,12 @@ def test_who_leaves_pytest_with_0_is_told() -> None:
         pytest.exit("enough", 3)
 
 
+@pytest.mark.parametrize(("status", "left"), [(0, RuntimeError), (1, pytest.exit.Exception)])
+def test_who_leaves_without_a_code_leaves_with_the_code_that_is_there(status: int, left: type[BaseException]) -> None:
+    with pytest.raises(left), nobody_leaves("here", pytest.exit.Exception, otherwise=lambda: status):
+        pytest.exit("enough")
+
+
 @pytest.mark.parametrize("digest", ["", "unknown"])
 def test_a_pass_on_a_model_that_nobody_could_name_is_no_pass(digest: str) -> None:
     """Baselines and waivers hold by the digest of a model: a record without one says nothing of any."""

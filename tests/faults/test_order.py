@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import harness.engines.transformers  # noqa: F401 - pytester forgets modules imported inside a run; engines register once
+from harness import cli
 from harness.loader import load_suite
 from harness.session import Run, RunOptions, Ticket
 from tests.faults import scene
+from tests.plugin.conftest import project  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.plugin.conftest import Project
 
 
 def records(root: Path, order: random.Random | None, *, spoilt: bool) -> dict[str, Any]:
@@ -48,3 +53,13 @@ def test_the_order_of_items_means_nothing(tmp_path: Path, seed: int) -> None:
     assert len(straight) == 6
     assert {str(found[0]) for found in straight.values()} == {"PASS", "FAIL"}
     assert records(root, random.Random(seed), spoilt=bool(seed % 2)) == straight  # noqa: S311 - an order, no secret
+
+
+@pytest.mark.parametrize("hook", ["call", "teardown"])
+@pytest.mark.parametrize("how", ["skip", "xfail"])
+def test_an_item_that_is_skipped_after_all_is_no_pass(project: Project, hook: str, how: str) -> None:  # noqa: F811
+    """Its verdict was PASS, and pytest says skipped: somebody else had a word in it, and the run is not whole."""
+    project.pytester.makeconftest(f"import pytest\ndef pytest_runtest_{hook}(item): pytest.{how}('late')")
+    result = project.run()
+    assert result.ret != 0
+    assert cli.main(["verdict", str(project.root / "out" / "run.json")]) == 3

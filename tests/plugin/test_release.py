@@ -161,12 +161,12 @@ def test_a_policy_excuses_no_other_plugin(project: Project, code: str) -> None:
         assert result.ret == 1
 
 
-def test_a_session_that_another_plugin_ends_keeps_its_exit_code(project: Project) -> None:
-    """`pytest.exit` in a hook of the end: nothing was judged, so nothing is excused."""
+def test_a_session_that_another_plugin_ends_is_a_crash(project: Project) -> None:
+    """`pytest.exit` in a hook of the end: nothing was judged, so nothing is excused, and no code of pytest's stays."""
     minor_failures(project)
     project.pytester.makeconftest("import pytest\ndef pytest_sessionfinish(session): pytest.exit('enough')")
 
-    assert project.run(*policy(project), model="deceiver").ret == 1
+    assert project.run(*policy(project), model="deceiver").ret == 3
     assert not (project.root / "out" / "run.json").exists()
 
 

@@ -177,6 +177,56 @@ def test_a_write_that_fails_leaves_the_old_file(path: Path, monkeypatch: pytest.
     assert [file.name for file in path.parent.iterdir()] == ["run.json"]
 
 
+def test_a_file_is_whole_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it was handed over when the disk is asked to keep it; and others may read it."""
+    sizes: list[int] = []
+    kept = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (sizes.append(os.fstat(file).st_size), kept(file))[1])
+    path = tmp_path / "not" / "there" / "yet.md"
+    for text in ("first", ["sec", "ond\u00e9"]):
+        record_file.write_atomic(path, text)
+        assert path.read_text(encoding="utf-8") == "".join(text)
+        assert sizes[-1] == path.stat().st_size
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_how_a_file_is_laid_out(tmp_path: Path) -> None:
+    """A line for each field, and for each entry of a list; a list of nothing is one."""
+    path = tmp_path / "run.json"
+    for record in (make_record(make_item("a"), make_item("b")), make_record(items=(), planned=(), selected=())):
+        record_file.write_record(path, record)
+        data = json.loads(path.read_text(encoding="utf-8"))
+        lines = path.read_text(encoding="utf-8").splitlines()
+        lists = [value for value in data.values() if isinstance(value, list) and value]
+        assert len(lines) == 2 + len(data) + sum(len(found) + 1 for found in lists)
+        assert record_file.read_record(path) == record
+    assert ' "items": []' in path.read_text(encoding="utf-8").replace(",\n", "\n").splitlines()
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        (3, "c[smollm2] was selected and has no result; expected"),
+        (4, "and 1 more such; exp"),
+        (5, "and 2 more such; exp"),
+    ],
+)
+def test_many_faults_are_counted(path: Path, lost: int, said: str) -> None:
+    """Three are told."""
+    names = [make_item(name).node_id for name in "abcde"[:lost]]
+
+    def change(data: dict[str, Any]) -> None:
+        data["planned"] += names
+        data["selected"] += names
+
+    rewrite(path, change)
+    with pytest.raises(RecordError) as error:
+        record_file.read_record(path)
+    assert said in str(error.value)
+    assert str(error.value).count("has no result") == 3
+    assert ("more such" in str(error.value)) is (lost > 3)
+
+
 def test_a_folder_that_cannot_be_made_is_a_record_error(path: Path) -> None:
     """`--report` may name nonsense."""
     with pytest.raises(RecordError, match="cannot be written"):
