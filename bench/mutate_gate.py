@@ -314,7 +314,11 @@ def forget(name: str) -> None:
     """Take a module, and all that import it at their top, out of what is loaded; so are the tests."""
     above = {name}
     known = {loaded: text for loaded in sys.modules if (text := _text(loaded))}
-    while found := {loaded for loaded, text in known.items() if loaded not in above and _imports(text) & above}:
+    while found := {
+        loaded for loaded, text in known.items()
+        # What registers under a name cannot be loaded again beside a registry that stayed.
+        if loaded not in above and (_imports(text) & above or _package(loaded) & set(map(_top, above)))
+    }:  # fmt: skip
         above |= found
     for loaded in [loaded for loaded in sys.modules if loaded in above or loaded.partition(".")[0] == "tests"]:
         del sys.modules[loaded]
@@ -322,6 +326,19 @@ def forget(name: str) -> None:
         # `from harness import gate` looks at the package first.
         if hasattr(sys.modules.get(parent), own):
             delattr(sys.modules[parent], own)
+
+
+REGISTERING = frozenset({"writers", "graders", "measures", "engines", "checks"})
+
+
+def _top(name: str) -> str:
+    """Return the package below `harness` that a module is of."""
+    return ".".join(name.split(".")[1:2])
+
+
+def _package(name: str) -> frozenset[str]:
+    """Return the package of a module that is of one which registers its modules."""
+    return frozenset({_top(name)}) & REGISTERING
 
 
 @functools.cache

@@ -6,17 +6,17 @@ import contextlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def nobody_leaves(place: str, *also: type[BaseException], otherwise: Callable[[], int] = lambda: 0) -> Iterator[None]:
+def nobody_leaves(place: str, *also: type[BaseException]) -> Iterator[None]:
     """Turn `SystemExit`, which would end the process with its own exit code, into a crash where that code is 0.
 
     Args:
         place: What is being done, for the message.
-        also: Further exceptions that end a process, with their code as `returncode`, None where they leave it alone.
-        otherwise: Says with which code the process ends then.
+        also: Further exceptions that end a process, with their code as `returncode`; None, which leaves the code as it
+            was, is none either.
 
     Raises:
         RuntimeError: somebody wanted to leave with 0.
@@ -25,8 +25,7 @@ def nobody_leaves(place: str, *also: type[BaseException], otherwise: Callable[[]
     try:
         yield
     except ends as left:
-        code = left.code if isinstance(left, SystemExit) else getattr(left, "returncode", 0)
-        if code or (code is None and not isinstance(left, SystemExit) and otherwise()):
+        if getattr(left, "returncode", None) or getattr(left, "code", None):
             raise
         msg = (
             f"{place}: {type(left).__name__} would have ended the process with exit code 0 here; expected that only a "

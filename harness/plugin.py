@@ -362,7 +362,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, Any, Any]:
     if not reporting.planned:
         return (yield)
     session.exitstatus = reporting.mark = Mark(session.exitstatus)
-    with nobody_leaves("the end of the session", pytest.exit.Exception, otherwise=lambda: int(session.exitstatus)):
+    with nobody_leaves("the end of the session", pytest.exit.Exception):
         return (yield)
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from harness import curtail
 from harness.curtail import GO_ON
 from harness.errors import MeasureError
+from harness.measures import elicit, exchange, leak, scan, separation, told  # noqa: F401 - see `bench`
 from harness.stats import exact_limits
 from harness.verdict import Bound, Verdict
 
@@ -26,7 +27,11 @@ decide = functools.cache(curtail.decide)
 
 @pytest.fixture(scope="module")
 def bench() -> Any:
-    """Import bench/coverage.py, not under its own name: a package that measures something else has that too."""
+    """Import bench/coverage.py, not under its own name: a package that measures something else has that too.
+
+    The measures that it takes are imported above: pytester forgets what is imported inside a run, and a measure is
+    registered once.
+    """
     path = Path(__file__).resolve().parents[1] / "bench" / "coverage.py"
     spec = importlib.util.spec_from_file_location("bench_coverage", path)
     assert spec
