@@ -283,7 +283,9 @@ def test_jensen_shannon_by_hand():
 @st.composite
 def pairs(draw):
     size = draw(st.integers(1, 6))
-    weights = st.lists(st.floats(0.0, 1.0), min_size=size, max_size=size).filter(lambda found: sum(found) > 0.0)
+    # scipy's own divergence is infinite where a probability is subnormal.
+    share = st.floats(0.0, 1.0, allow_subnormal=False)
+    weights = st.lists(share, min_size=size, max_size=size).filter(lambda found: sum(found) > 1e-3)
     return tuple([w / math.fsum(found) for w in found] for found in (draw(weights), draw(weights)))
 
 
