@@ -13,10 +13,8 @@ import pytest
 
 from harness import gate
 from harness.leaving import nobody_leaves
-from harness.verdict import Verdict
 from tests.faults.boundaries import BOUNDARIES
 from tests.faults.run import SIZES
-from tests.record_factory import make_item, make_model, make_record
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -101,15 +99,3 @@ def test_who_leaves_pytest_with_0_is_told() -> None:
             pytest.exit("enough", code)
     with pytest.raises(pytest.exit.Exception), nobody_leaves("here", pytest.exit.Exception):
         pytest.exit("enough", 3)
-
-
-@pytest.mark.parametrize("digest", ["", "unknown"])
-def test_a_pass_on_a_model_that_nobody_could_name_is_no_pass(digest: str) -> None:
-    """Baselines and waivers hold by the digest of a model: a record without one says nothing of any."""
-    assert gate.judge_run(make_record()).code == gate.PASS
-    nameless = make_record(models=(make_model(digest=digest),))
-    result = gate.judge_run(nameless)
-    assert (result.code, result.word) == (gate.BROKEN, "INCOMPLETE")
-    assert "never found out" in result.reasons[0]
-    invalid = make_record(make_item(verdict=Verdict.INVALID), models=(make_model(digest=digest),))
-    assert not any("never found out" in reason for reason in gate.judge_run(invalid).reasons)

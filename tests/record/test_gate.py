@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harness import gate
 from harness.record import ItemRecord, RunRecord, sealed
 from harness.verdict import Verdict
-from tests.record_factory import make_item, make_record, make_suite
+from tests.record_factory import make_item, make_model, make_record, make_suite
 
 PASS, FAIL, INCONCLUSIVE, INVALID, WAIVED = Verdict
 SEVERITIES = ("critical", "high", "medium", "low")
@@ -171,3 +171,15 @@ def test_only_green_blocking_checks_give_zero(items: list[ItemRecord]) -> None:
     fine = bool(blocking) and all(each.verdict is PASS for each in blocking)
     fine = fine and not any(each.verdict is INVALID for each in items)
     assert (gate.judge_run(run(*items)).code == 0) == fine
+
+
+@pytest.mark.parametrize("digest", ["", "unknown"])
+def test_a_pass_on_a_model_that_nobody_could_name_is_no_pass(digest: str) -> None:
+    """Baselines and waivers hold by the digest of a model: a record without one says nothing of any."""
+    assert gate.judge_run(make_record()).code == gate.PASS
+    nameless = make_record(models=(make_model(digest=digest),))
+    result = gate.judge_run(nameless)
+    assert (result.code, result.word) == (gate.BROKEN, "INCOMPLETE")
+    assert "never found out" in result.reasons[0]
+    invalid = make_record(make_item(verdict=Verdict.INVALID), models=(make_model(digest=digest),))
+    assert not any("never found out" in reason for reason in gate.judge_run(invalid).reasons)
