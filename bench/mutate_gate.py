@@ -105,6 +105,7 @@ EQUIVALENT = {
     "harness/plan_file.py: False -> True": "a plan with NaN has no seal, and is refused before",
     "harness/plan_file.py: 'utf-8' -> 'utf-8~'": "Python takes it for the same encoding",
     "harness/policy/waivers.py: return False -> return None": "both are no, and nobody asks which",
+    "harness/policy/reader.py: continue -> pass": "the last branch of the loop's only statement",
     "harness/policy/waivers.py: not mine or self.today is None -> not mine": "without a day no waiver is held",
 }
 """`file: change` of mutants that no test can tell from the original -> why."""

@@ -137,6 +137,16 @@ def test_budgets_of_severities_that_block_under_some_failure_modes_alone(tmp_pat
     assert load_policy(written(tmp_path, text % "{medium: {count: 0}, critical: {share: 0.0}}"), tmp_path).invalid
 
 
+def test_a_budget_of_nothing_needs_no_severity_that_blocks(tmp_path):
+    text = "version: 1\nbudgets: {inconclusive: {low: {count: 0}}}\n"
+    assert load_policy(written(tmp_path, text), tmp_path).inconclusive == {"low": Allowance(count=0)}
+
+
+def test_a_model_that_is_no_text_is_a_problem_and_no_crash(tmp_path):
+    [said] = [one for one in problems(tmp_path, waivers=re.sub(r"model: .*", "model: 12", WAIVERS)) if "model" in one]
+    assert "expected text" in said or "expected a text" in said or "number" in said
+
+
 def test_a_severity_of_a_suite_that_is_not_known_is_left_to_the_gate(tmp_path):
     policy = load_policy(written(tmp_path, "version: 1\nseverities: {other: low, high: high}\n"), tmp_path, SUITES)
     assert policy.severities == {"other": "low", "high": "high"}

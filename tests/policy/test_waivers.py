@@ -118,6 +118,10 @@ def test_at_the_edge_a_waiver_holds(changes, code):
     assert judged(run(item(FAIL), OTHER), waiver(**changes)).code == code
 
 
+def test_a_model_may_have_colons_in_its_name():
+    assert not list(faults(waiver(match="evals/a.eval.yaml::s::case-0[server:http://one::two]"), TODAY))
+
+
 def test_days_left():
     assert [waiver().days_left(day) for day in (TODAY, dt.date(2026, 3, 31), dt.date(2026, 4, 2))] == [21, 0, -2]
     assert "; 1 day left;" in judged(run(item(FAIL), GREEN), waiver(expires=TODAY + DAY)).warnings[0]
