@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 
 from harness import canonical, plain, record_file, sealing, shape
 from harness import record as records
+from harness.certify.findings import Finding
+from harness.numeric import Rescored
 from harness.verdict import Verdict
-from tests.record_factory import HOSTILE, make_exchange, make_item, make_record, sample_record
+from tests.record_factory import HOSTILE, make_exchange, make_item, make_record, make_suite, sample_record
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -280,3 +282,84 @@ def test_the_quick_look_admits_nothing_that_the_schema_does_not(
         found[place[-1]] = value
     if shape.certain(record_file._schema())(data):
         assert admits(record_file._schema(), data)
+
+
+# --- what keeps a record from being whole
+
+
+def said(record: records.RunRecord) -> str:
+    return "; ".join(records.disorder(record))
+
+
+def finding(**changes: Any) -> Finding:
+    fields: dict[str, Any] = {
+        "node_id": "evals/deception/deployment.eval.yaml::deployment-defection::certify[organism:a@seed=1]",
+        "suite": "deployment-defection", "organism": "a", "arm": "planted", "base": "tiny", "seed": 1,
+        "expected": Verdict.FAIL, "verdict": Verdict.INVALID, "met": False, "cases": (),
+        "cause": "x", "rerun": "pytest",
+    }  # fmt: skip
+    return Finding(**fields | changes)
+
+
+def certified(*found: Finding, **changes: Any) -> records.RunRecord:
+    ids = tuple(dict.fromkeys(one.node_id for one in found))
+    whole = make_record(seal=False)
+    return records.sealed(replace(whole, items=(), certification=found, planned=ids, selected=ids, **changes))
+
+
+def test_a_whole_record_has_no_disorder() -> None:
+    assert said(make_record()) == ""
+    assert said(certified(finding())) == ""
+
+
+def test_no_seal_is_a_broken_one() -> None:
+    assert "seal is missing" in said(make_record(seal=False))
+
+
+def test_an_interrupted_run_says_why_or_that_nobody_knows() -> None:
+    assert "(stopped by hand)" in said(make_record(completed=False, exit_reason="stopped by hand"))
+    assert "(no reason given)" in said(make_record(completed=False, exit_reason=""))
+
+
+def test_what_was_planned_twice_is_said_to_be_planned() -> None:
+    one = make_item().node_id
+    assert f"{one} is planned twice" in said(make_record(planned=(one, one)))
+    assert f"{one} is selected twice" in said(make_record(selected=(one, one)))
+
+
+def test_shown_texts_are_said_by_the_run_and_of_restricted_suites_alone() -> None:
+    suite = make_suite(hazard="restricted")
+    shown = make_item(hazard="restricted", shown=True)
+    assert said(make_record(shown, suites=(suite,), shown=True)) == ""
+    assert "does not say so" in said(make_record(shown, suites=(suite,)))
+    assert said(make_record(make_item(hazard="restricted"), suites=(suite,))) == ""
+    assert "its suite is not restricted" in said(make_record(make_item(shown=True), shown=True))
+
+
+def test_a_record_is_of_a_model_or_of_a_certification() -> None:
+    both = replace(make_record(seal=False), certification=())
+    assert "at once" in said(records.sealed(both))
+    assert "at once" not in said(certified(finding()))
+    assert "has 2 results" in said(certified(finding(), finding()))
+
+
+def test_findings_are_of_a_suite_of_the_record_and_of_its_cases() -> None:
+    assert "its suite is not in the record" in said(certified(finding(suite="other")))
+    judged = finding(verdict=Verdict.PASS, expected=Verdict.PASS, met=True, cause="", arm="twin")
+    assert judged.node_id in said(certified(judged)), "nothing was judged, and a PASS came of it"
+
+
+def test_a_pass_that_float32_did_not_give_is_none() -> None:
+    once = Rescored(dtype="bfloat16", verdict=Verdict.FAIL, tolerance=0.1, again=Verdict.PASS, band=1e-4)
+    assert said(make_record(make_item(rescored=once))) == ""
+    for again in (None, Verdict.FAIL, Verdict.INCONCLUSIVE):
+        assert "float32 did not say so" in said(make_record(make_item(rescored=replace(once, again=again))))
+
+
+def test_a_pass_rests_on_something_and_one_scenario_is_something() -> None:
+    item = make_item()
+    few = tuple(replace(one, n=1) for one in item.measurements)
+    none = tuple(replace(one, n=0) for one in item.measurements)
+    assert said(make_record(replace(item, n_measured=1, measurements=few))) == ""
+    assert "nothing was measured" in said(make_record(replace(item, n_measured=0)))
+    assert "nothing was measured" in said(make_record(replace(item, measurements=none)))
