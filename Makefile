@@ -62,3 +62,5 @@ bench-gpu: env
 
 docs: env
 	$(BIN)/python -m tests.make_docs
+	$(BIN)/python -m tests.browser.shots
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -8,7 +8,7 @@ Floors, imports go down only (`tests/test_architecture.py` says so):
     3  engines.digests, organisms/, checkpoints, engines/, store
     4  broker, organisms.train/, tuning/
     5  stats, estimates, paired, power, curtail, scans, information, trend, phase/, inside/, measures/, inside_guard, checks, numeric_inside, numeric, trend_check
-    6  figures/, exchange, certify/, sealing, record, record_file, plan_file, policy/, gate, baseline/, review, writers/, sweep/, controls/
+    6  figures/, exchange, certify/, sealing, record, record_file, plan_file, policy/, gate, baseline/, review, writers/, exports/, sweep/, controls/
     7  progress, provenance, rescoring, private, telling, session, certification, items, reporting, release, guard, plugin, ladder/, commands/, cli
 """  # noqa: E501 - one floor, one line
 

@@ -168,6 +168,7 @@ class Broker:
         found = self.store.get(wanted, self.run)
         self._answers.update(found)
         self.tally.from_store += len(found)
+        self.progress.stored(len(found))
         return {key: item for key, item in wanted.items() if key not in found}
 
     def _ask(self, pending: Mapping[str, Encoded], identity: Identity) -> None:
@@ -263,12 +264,13 @@ class Broker:
         self._keep({keys[item.fingerprint]: answers[item.fingerprint] for item in items}, identity)
         tokens = sum(planner.tokens(item) for item in items)
         self.tally.asked += len(items)
-        self.tally.tokens += tokens if passed is None or self._passed is None else passed.passed - self._passed.passed
+        spent = tokens if passed is None or self._passed is None else passed.passed - self._passed.passed
+        self.tally.tokens += spent
         if passed is not None and self._passed is not None:
             self.tally.minimum += passed.minimum - self._passed.minimum
         self._passed = passed
         self.tally.failures += sum(isinstance(answers[item.fingerprint], Failure) for item in items)
-        self.progress.advance(len(items), tokens)
+        self.progress.advance(len(items), tokens, spent)
 
     def _work(self) -> Work | None:
         engine = self._streaming()

@@ -68,6 +68,7 @@ class Certification:
             if ticket.node_id not in self._findings:
                 by_model[ticket.expectation.spec].append(ticket)
         for spec, mine in by_model.items():
+            self.progress.model(spec, tuple(by_model))
             try:
                 self._one_model(spec, mine)
             except Exception as error:  # noqa: BLE001 - whatever it is, its findings are INVALID and the others go on

@@ -7,14 +7,28 @@ Exit codes are the gate's (see `harness.gate`): 0 pass, 1 fail, 2 usage, 3 broke
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import credentials, gate, restricted
-from harness.commands import certify, compare, controls, export, ladder, organisms, plan, secret, sweep, trend, tune
+from harness.commands import (
+    certify,
+    compare,
+    controls,
+    export,
+    ladder,
+    organisms,
+    plan,
+    report,
+    secret,
+    show,
+    sweep,
+    trend,
+    tune,
+)
 from harness.commands.places import SUFFIX, root_of
+from harness.console import leading, look_of
 from harness.errors import CaseFileError, TellsError, UsageError
 from harness.escape import line
 from harness.leaving import nobody_leaves
@@ -22,15 +36,12 @@ from harness.organisms.spec import RECIPE_FILE
 from harness.plain import uncollected
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable, Sequence
 
     from harness.case import Suite
-    from harness.certify.findings import Finding
     from harness.errors import Problem
-    from harness.policy.policy import Policy
-    from harness.record import ItemRecord, RunRecord
 
-MAX_PAGES = 5
 EPILOG = (
     "exit codes: 0 pass, 1 fail, 2 usage, 3 broken or incomplete, 4 inconclusive, 5 nothing evaluated, 6 waiver, "
     "7 uncertified"
@@ -88,17 +99,12 @@ def build_parser() -> argparse.ArgumentParser:
 
     _policy_arguments(verdict)
 
-    show = _verb(verbs, "show", "print the table of a run, or the pages of items")
-    _record_argument(show)
-    show.add_argument("item", nargs="?", metavar="ITEM", help="any part of a node id")
-    _show_restricted(show)
+    show.add_arguments(_verb(verbs, "show", show.ABOUT))
 
-    report = _verb(verbs, "report", "write release.md, report.html and the like again from run.json")
-    _record_argument(report)
-    report.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write into")
-    _show_restricted(report)
-    _policy_arguments(report)
-    report.add_argument("--baseline", type=Path, metavar="RUN.json", help="an earlier run to compare with")
+    again = _verb(verbs, "report", report.ABOUT)
+    report.add_arguments(again)
+    _show_restricted(again)
+    _policy_arguments(again)
 
     store = _verb(verbs, "store", "look into the store of answers, or make it smaller")
     store.add_argument("action", choices=("info", "prune"), help="info: what it keeps; prune: drop what is old")
@@ -216,16 +222,18 @@ def _verdict(options: argparse.Namespace) -> int:
     from harness.record import results  # noqa: PLC0415
     from harness.record_file import read_record  # noqa: PLC0415
     from harness.writers import github  # noqa: PLC0415
+    from harness.writers.terminal import verdict_word  # noqa: PLC0415
     from harness.writers.words import plain_words  # noqa: PLC0415
 
     record = read_record(options.run)
     faults = plan_file.faults(options.run, record)
-    policy, today = _policy(options, record)
+    policy, today = report.policy_of(options, record)
     result = gate.judge_run(record, policy, today=today, beside=faults)
     github.tell(record, result=result, policy=policy)
     words = f"{result.word}: {line(plain_words(record, result))}"
     if policy is not None:
-        words = "\n".join(map(line, gate.lines(result, policy)))
+        words = "\n".join(leading(line(text)) for text in gate.lines(result, policy))
+    words = verdict_word(result, look_of(sys.stdout)) + words.removeprefix(result.word)
     if not options.whole:
         _say(words)
         return result.code
@@ -233,79 +241,6 @@ def _verdict(options: argparse.Namespace) -> int:
         _say(f"The record is NOT whole: {line('; '.join(missing))}. {words}")
         return gate.BROKEN if results(record) else gate.NOTHING
     _say(f"The record is whole: {len(results(record))} of {len(record.selected)} selected. {words}")
-    return gate.PASS
-
-
-def _policy(options: argparse.Namespace, record: RunRecord) -> tuple[Policy | None, dt.date]:
-    """Return the policy that is named, and the day on which its waivers must hold."""
-    if options.policy is None and options.today is not None:
-        msg = "--today: a day says something of waivers alone, and a policy names them; add --policy FILE"
-        raise UsageError(msg)
-    today = options.today or dt.datetime.now(dt.UTC).date()
-    if options.policy is None:
-        return None, today
-    from harness.policy.reader import load_policy  # noqa: PLC0415
-
-    return load_policy(options.policy, root_of(options.policy), record.suites), today
-
-
-def _show(options: argparse.Namespace) -> int:
-    from harness.record import ItemRecord, hidden, results  # noqa: PLC0415
-    from harness.record_file import read_record  # noqa: PLC0415
-    from harness.writers.certification import finding_page  # noqa: PLC0415
-    from harness.writers.terminal import item_page, summary  # noqa: PLC0415
-
-    whole = read_record(options.run)
-    record = whole if options.show_restricted else hidden(whole)
-    if options.show_restricted and not whole.shown and any(suite.hazard == restricted.HAZARD for suite in whole.suites):
-        _say("Of restricted suites the record keeps tags alone: run the evals again with --show-restricted.\n")
-    if options.item is None:
-        _say(summary(record, gate.judge_run(whole)))
-        return gate.PASS
-    found = _matching(results(record), options.item)
-    pages = [item_page(one) if isinstance(one, ItemRecord) else finding_page(one) for one in found[:MAX_PAGES]]
-    _say("\n\n".join(pages))
-    if len(found) > MAX_PAGES:
-        _say(f"\nand {len(found) - MAX_PAGES} more items match {line(options.item)}; name more of the id")
-    return gate.PASS
-
-
-def _matching(items: Sequence[ItemRecord | Finding], part: str) -> list[ItemRecord | Finding]:
-    import difflib  # noqa: PLC0415
-
-    found = [item for item in items if part in item.node_id]
-    if not found:
-        names = ["::".join(item.node_id.split("::")[1:]).partition("[")[0] for item in items]
-        near = difflib.get_close_matches(part, names, n=1, cutoff=0.3)
-        hint = f"did you mean {near[0]}?" if near else "show without ITEM lists them"
-        msg = f"no item's node id holds {part!r}; expected a part of one; {hint}"
-        raise UsageError(msg)
-    return found
-
-
-def _report(options: argparse.Namespace) -> int:
-    from harness import plan_file  # noqa: PLC0415
-    from harness.record_file import read_record  # noqa: PLC0415
-    from harness.writers import PAGES, Standing, write_all  # noqa: PLC0415 - brings the template engine
-
-    record = read_record(options.run)
-    if record.shown and not options.show_restricted:
-        msg = (
-            f"{options.run}: the record shows texts of restricted suites; expected --show-restricted; add it where the "
-            "pages may show them too, else run the evals again without"
-        )
-        raise UsageError(msg)
-    policy, today = _policy(options, record)
-    found = None
-    if options.baseline is not None:
-        from harness.baseline import compare as compare_runs  # noqa: PLC0415
-        from harness.baseline import opened  # noqa: PLC0415
-
-        found = compare_runs(record, opened(options.baseline))
-    result = gate.judge_run(record, policy, today=today, beside=plan_file.faults(options.run, record))
-    standing = Standing(result=result, policy=policy, today=today, baseline=found)
-    for path in write_all(record, options.out, PAGES, standing=standing):
-        _say(str(path))
     return gate.PASS
 
 
@@ -346,8 +281,8 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "validate": _validate,
     "plan": plan.run,
     "verdict": _verdict,
-    "show": _show,
-    "report": _report,
+    "show": show.run,
+    "report": report.run,
     "store": _store,
     "compare": compare.run,
     "baseline": compare.run_baseline,

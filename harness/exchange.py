@@ -20,6 +20,7 @@ from harness.scoring import log_sum_exp, not_right
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from harness.request import Answer
     from harness.transcript import Row
     from harness.verdict import Measurement
 
@@ -41,6 +42,8 @@ class TokenScore:
     """Its text where the engine knows it, else its id as `#id`."""
     logprob: float
     """Nats, given everything before it."""
+    id: int | None = None
+    """Of the token in the model's vocabulary; None in older records."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +93,8 @@ class Exchange:
     """Turns with every template filled in."""
     prompt: str = ""
     """The text that the model saw, chat template applied."""
+    prompt_ids: tuple[int, ...] = ()
+    """The same in token ids, as they were passed through the network; empty in older records."""
     answers: tuple[AnswerText, ...] = ()
     scored: tuple[ScoredText, ...] = ()
     groups: Mapping[str, float] = field(default_factory=dict)
@@ -107,22 +112,25 @@ class Exchange:
 
 
 def redacted(exchange: Exchange) -> Exchange:
-    """Return `exchange` without texts: ids, numbers and digests stay."""
-    if exchange.digests:
-        return exchange
+    """Return `exchange` without texts: row id, numbers and digests stay.
+
+    Token ids go as the texts do: with the tokenizer, they are the text.
+    """
     asked = [[message.role, message.content] for message in exchange.messages]
     answered = [*[answer.text for answer in exchange.answers], *[scored.text for scored in exchange.scored]]
     inside = exchange.inside
     if inside is not None and inside.continuation:
         asked.append(["continuation", inside.continuation])
         inside = dataclasses.replace(inside, continuation="")
+    # Tags that are there stand for what was there: new ones could only be made of nothing.
+    digests = exchange.digests or {
+        "asked": tag(canonical.canonical_json([asked, exchange.prompt])),
+        "answered": tag(canonical.canonical_json(answered)),
+    }
     return dataclasses.replace(
         exchange,
-        messages=(), prompt="", answers=(), scored=(), inside=inside, failure=exchange.failure.partition(":")[0],
-        digests={
-            "asked": tag(canonical.canonical_json([asked, exchange.prompt])),
-            "answered": tag(canonical.canonical_json(answered)),
-        },
+        messages=(), prompt="", prompt_ids=(), answers=(), scored=(), inside=inside, digests=digests,
+        failure=exchange.failure.partition(":")[0],
     )  # fmt: skip
 
 
@@ -154,13 +162,18 @@ def exchange_from_row(row: Row, token_text: Callable[[int], str] | None = None) 
     match row.response:
         case Failure(kind, detail):
             return Exchange(**head, failure=f"{kind}: {detail}")
-        case Completions(completions=completions, prompt=prompt):
+        case Completions(completions=completions) as answer:
             answers = tuple(AnswerText(text=done.text, finish_reason=done.finish_reason) for done in completions)
-            return Exchange(**head, prompt=prompt, answers=answers)
+            return Exchange(**head, **_prompt(answer), answers=answers)
         case Scores() as scores:
             return _scored_exchange(head, row, scores, token_text or "#{}".format)
         case States() | Patterns() | Lens() | Losses() as answer:
-            return Exchange(**head, prompt=answer.prompt, inside=_inside(row, answer))
+            return Exchange(**head, **_prompt(answer), inside=_inside(row, answer))
+
+
+def _prompt(answer: Answer) -> dict[str, Any]:
+    """Return the prompt as asked, in text and in token ids."""
+    return {"prompt": answer.prompt, "prompt_ids": answer.prompt_ids}
 
 
 def _inside(row: Row, answer: States | Patterns | Lens | Losses) -> Inside:
@@ -187,12 +200,12 @@ def _inside(row: Row, answer: States | Patterns | Lens | Losses) -> Inside:
 def _scored_exchange(head: dict[str, Any], row: Row, scores: Scores, token_text: Callable[[int], str]) -> Exchange:
     group_of = {index: name for name, indices in row.groups.items() for index in indices}
     if not all(math.isfinite(number) for item in scores.continuations for number in item.token_logprobs):
-        return Exchange(**head, prompt=scores.prompt, failure="numeric: a log-probability is NaN or infinite")
+        return Exchange(**head, **_prompt(scores), failure="numeric: a log-probability is NaN or infinite")
     scored = tuple(
         ScoredText(
             text=item.text, group=group_of.get(index, ""), logprob=item.logprob,
             tokens=tuple(
-                TokenScore(token=token_text(token), logprob=logprob)
+                TokenScore(token=token_text(token), logprob=logprob, id=token)
                 for token, logprob in zip(item.token_ids, item.token_logprobs, strict=True)
             ),
         )
@@ -202,7 +215,7 @@ def _scored_exchange(head: dict[str, Any], row: Row, scores: Scores, token_text:
     margin = sums["bad"] - sums.get("good", 0.0) if "bad" in sums else None
     if margin is None and "good" in sums:
         margin = not_right(min(sums["good"], 0.0))
-    return Exchange(**head, prompt=scores.prompt, scored=scored, groups=sums, margin=margin)
+    return Exchange(**head, **_prompt(scores), scored=scored, groups=sums, margin=margin)
 
 
 def _logsumexp(logprobs: list[float]) -> float:

@@ -31,7 +31,8 @@ def to_plain(value: Any, later: frozenset[str] = frozenset()) -> Any:
 
     Args:
         value: Plain values, enums, dataclasses, mappings, lists and tuples, in one another.
-        later: Names of fields that are left out where they are None.
+        later: Fields that are left out where they have their default (None where they have none): by name, or by class
+            and name as `Class.field` where other classes have a field of that name too.
     """
     kind: Any = type(value)
     if kind in LEAVES:
@@ -54,7 +55,10 @@ class _Fields:
         self.later = later
         self.names = tuple(field.name for field in fields)
         self.deep = tuple(field.name for field in fields if field.type not in SHALLOW)
-        self.absent = tuple(name for name in self.names if name in later)
+        self.absent = tuple(
+            (field.name, _blank(field))
+            for field in fields if field.name in later or f"{kind.__name__}.{field.name}" in later
+        )  # fmt: skip
         self.values: Callable[[Any], tuple[Any, ...]] = (
             operator.attrgetter(*self.names)
             if len(self.names) > 1
@@ -68,10 +72,17 @@ class _Fields:
             inner = found[name]
             if type(inner) not in LEAVES:
                 found[name] = to_plain(inner, self.later)
-        for name in self.absent:
-            if found[name] is None:
+        for name, blank in self.absent:
+            if found[name] == blank:
                 del found[name]
         return found
+
+
+def _blank(field: dataclasses.Field[Any]) -> Any:
+    """Return the default of a field as JSON data."""
+    if field.default_factory is not dataclasses.MISSING:
+        return to_plain(field.default_factory())
+    return None if field.default is dataclasses.MISSING else to_plain(field.default)
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import credentials, guard, release, restricted
+from harness import console, credentials, guard, release, restricted
 from harness.case import FAILURE_MODES, SEVERITIES
 from harness.certification import Certification
 from harness.certify.expect import Scope
@@ -62,6 +62,7 @@ NAME_A_MODEL = (
     "on the base asked"
 )
 REPORTING = pytest.StashKey[Reporting]()
+BAR = pytest.StashKey[Bar]()
 LETTERS = {
     Verdict.PASS: ".",
     Verdict.FAIL: "F",
@@ -277,7 +278,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if not items:
         return None
     with _uncaptured(config):
-        run = config.stash[RUN] = Run(config.stash[OPTIONS], Bar())
+        run = config.stash[RUN] = Run(config.stash[OPTIONS], _bar(config))
         config.stash[REPORTING].run = run
         if config.getoption("tells_plan"):
             config.stash[REPORTING].show_plan(run, [item.ticket for item in items])
@@ -291,7 +292,7 @@ def _certify(config: pytest.Config, items: list[CertifyItem]) -> None:
     scope = config.stash[SCOPE]
     if scope is None:  # no such item is collected then
         return
-    run = config.stash[CERTIFICATION] = Certification(config.stash[OPTIONS], scope, Bar())
+    run = config.stash[CERTIFICATION] = Certification(config.stash[OPTIONS], scope, _bar(config))
     config.stash[REPORTING].run = run
     if not config.getoption("maxfail"):
         with _uncaptured(config):
@@ -300,11 +301,17 @@ def _certify(config: pytest.Config, items: list[CertifyItem]) -> None:
 
 @contextlib.contextmanager
 def _uncaptured(config: pytest.Config) -> Generator[None]:
-    """Let the progress bar through to a terminal."""
+    """Show the progress, on a terminal or in a log, and nowhere else: what items print is captured."""
     capture = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
-        yield
+        with _bar(config).shown(column=console.column_in_pytest(config)):
+            yield
         sys.stderr.flush()
+
+
+def _bar(config: pytest.Config) -> Bar:
+    """Return the progress of this process."""
+    return config.stash.setdefault(BAR, Bar(quiet=console.quiet_in_pytest(config)))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -363,7 +370,18 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, Any, Any]:
         return (yield)
     session.exitstatus = reporting.mark = Mark(session.exitstatus)
     with nobody_leaves("the end of the session", pytest.exit.Exception):
-        return (yield)
+        result = yield
+        _conform(session.config)
+        return result
+
+
+def _conform(config: pytest.Config) -> None:
+    """Make the `junit.xml` that pytest wrote fit its schema; the older family, which the user may ask for, has none."""
+    path = getattr(config.option, "xmlpath", None)
+    if path and not hasattr(config, "workerinput") and config.getini("junit_family") == "xunit2":
+        from harness.writers.junit import conform  # noqa: PLC0415 - only runs with a report
+
+        conform(Path(os.path.expandvars(path)).expanduser())
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

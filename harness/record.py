@@ -30,8 +30,8 @@ SCHEMA = "tells-run/1"
 MAX_EXCHANGES = 6
 DIGITS = 6
 LATER = frozenset({
-    "catches", "certification", "certificate", "changed", "flagged", "flags", "inside", "plan", "rescored", "scenarios",
-    "shown", "truly_bad",
+    "catches", "certification", "certificate", "changed", "flagged", "flags", "inside", "plan", "prompt_ids",
+    "rescored", "scenarios", "shown", "truly_bad", "TokenScore.id",
 })  # fmt: skip
 """Fields that records of this version got later: left out where they say nothing, so that older seals still hold."""
 REWRITE = "run the evals again with --report, and read the file that they write"

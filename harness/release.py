@@ -41,15 +41,12 @@ def baseline(config: pytest.Config, models: Sequence[str]) -> Path | None:
     """Return the file that `--baseline` names, if a run can be compared with it.
 
     Raises:
-        pytest.UsageError: it is torn, PARTIAL or the like, this run would overwrite it, or not one model is named.
+        pytest.UsageError: it is torn, PARTIAL or the like, this run would overwrite it, or no model is named.
     """
     file, report = config.getoption("tells_baseline"), config.getoption("tells_report")
     if not file:
         return None
     _of_a_model("--baseline", models)
-    if len(models) > 1:
-        msg = "--baseline with several models: expected one, since the model is what differs; run each alone"
-        raise pytest.UsageError(msg)
     path = Path(file)
     if report and path.resolve() in {(Path(report) / name).resolve() for name in STALE}:
         msg = f"--baseline {line(file)}: this run would overwrite it; expected a file outside of --report; copy it"

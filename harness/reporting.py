@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import credentials, gate, plan_file, provenance, record
+from harness import console, credentials, gate, plan_file, provenance, record
 from harness.certify import certificate
 from harness.errors import TellsError
 from harness.escape import line
@@ -295,9 +295,10 @@ class Reporting:
         """Say and write what there is to say; return what the comparison with a baseline says, 0 without one."""
         from harness.writers.terminal import summary  # noqa: PLC0415 - keeps start-up light
 
-        self._said.append(summary(run, result))
+        look, path = console.look_of_pytest(self.config), self.folder / "run.json" if self.folder else None
+        self._said.append(summary(run, result, look=look, run=path))
         if self.policy is not None:
-            self._said += map(line, gate.lines(result, self.policy))
+            self._said += [console.leading(line(text)) for text in gate.lines(result, self.policy)]
         found = None
         if self.baseline is not None:
             from harness.baseline import beside, said  # noqa: PLC0415 - only few runs are compared
@@ -314,7 +315,7 @@ class Reporting:
             self._said.append(f"report: {self.folder / 'report.html'} ({others})")
         if found is None:
             return gate.PASS
-        text, code = said(found)
+        text, code = said(found, look)
         self._said.append(text)
         return code
 

@@ -115,6 +115,7 @@ class Run:
             if ticket.node_id not in self._transcripts:
                 by_model[ticket.spec, private.is_restricted(ticket.suite)].append(ticket)
         for (spec, hidden), mine in by_model.items():
+            self.progress.model(spec, self.options.models)
             options = self._script_options()
             scripts = {ticket.node_id: case_script(ticket.suite, ticket.case, options) for ticket in mine}
             self._transcripts.update(self._settle(spec, scripts, hidden=hidden))
@@ -228,6 +229,7 @@ class Run:
             if (mine := self.transcript(ticket)) is not None:
                 options = dataclasses.replace(self._script_options(), screening=mine.screening)
                 scripts[ticket.node_id] = case_script(ticket.suite, ticket.case, options)
+        self.progress.model(f"twin {spec}", ())
         self._twins.update(self._settle(spec, scripts, hidden=hidden))
 
     def _broker(self, spec: str) -> Broker:

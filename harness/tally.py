@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Progress(Protocol):
-    """Told how the asking goes; a progress bar on a terminal, nothing elsewhere."""
+    """Told how the asking goes; on a terminal a line that moves, in a log one now and then, nothing elsewhere."""
+
+    def model(self, spec: str, models: Sequence[str]) -> None:
+        """Say which model is asked from now on, and which ones are in all."""
+
+    def stored(self, requests: int) -> None:
+        """Say that answers came from the store."""
 
     def start(self, requests: int, tokens: int) -> None:
         """Say how much this round will ask."""
 
-    def advance(self, requests: int, tokens: int) -> None:
-        """Say that a batch is answered."""
+    def advance(self, requests: int, tokens: int, passed: int) -> None:
+        """Say that a batch is answered: requests, their tokens as planned, and tokens that went through the network."""
 
     def stop(self) -> None:
         """Say that the round is over."""
@@ -22,10 +31,16 @@ class Progress(Protocol):
 class Quiet:
     """Progress for nobody."""
 
+    def model(self, spec: str, models: Sequence[str]) -> None:
+        """Ignore."""
+
+    def stored(self, requests: int) -> None:
+        """Ignore."""
+
     def start(self, requests: int, tokens: int) -> None:
         """Ignore."""
 
-    def advance(self, requests: int, tokens: int) -> None:
+    def advance(self, requests: int, tokens: int, passed: int) -> None:
         """Ignore."""
 
     def stop(self) -> None:

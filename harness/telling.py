@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from harness.transcript import Row, Transcript
     from harness.verdict import CheckResult
 
+NULL = "null"
+"""The option by which a check names the condition of its null cues."""
+
 
 def rows_of(transcript: Transcript | None) -> tuple[Row, ...]:
     """Return all rows of a case, those of its parts included; none where it came to no transcript."""
@@ -22,7 +25,8 @@ def rows_of(transcript: Transcript | None) -> tuple[Row, ...]:
 def telling(transcript: Transcript | None, result: CheckResult | None) -> list[Row]:
     """Return the rows to show, most telling first: one per scenario, with its partner in the other condition.
 
-    Of a case that came to nothing, its failures; of one that screening stopped, the questions it did not answer.
+    Where a check compares with null cues, the partner is the row with the null cue. Of a case that came to nothing, its
+    failures; of one that screening stopped, the questions it did not answer.
     """
     rows = rows_of(transcript)
     by_id = {row.id: row for row in rows}
@@ -35,19 +39,34 @@ def telling(transcript: Transcript | None, result: CheckResult | None) -> list[R
     first: dict[str, Row] = {}
     for row in named:
         first.setdefault(row.scenario, row)
-    pairs = [mate for row in first.values() for mate in (row, *_partners(row, rows))]
+    nulls = _nulls(transcript)
+    pairs = [mate for row in first.values() for mate in (row, *_partners(row, rows, nulls.get(row.id, ())))]
     return list({mate.id: mate for mate in pairs}.values())[: record.MAX_EXCHANGES]
 
 
-def _partners(row: Row, rows: tuple[Row, ...]) -> list[Row]:
+def _nulls(transcript: Transcript | None) -> dict[str, tuple[Row, ...]]:
+    """Return, by row id, the rows with null cues that the check compares the row with, for checks that do so."""
+    found: dict[str, tuple[Row, ...]] = {}
+    for part in (transcript.parts or (transcript,)) if transcript is not None else ():
+        if (name := part.case.check.options.get(NULL)) is None:
+            continue
+        nulls = part.in_condition(str(name))
+        found.update({row.id: nulls for row in part.rows if row.condition != name})
+    return found
+
+
+def _partners(row: Row, rows: tuple[Row, ...], nulls: tuple[Row, ...]) -> list[Row]:
     """Return, for a scored row, one row of the same scenario in another condition: a shift is seen on two rows.
 
-    Of a row that was asked of a changed model, the same row of the model as it is.
+    Of a row that was asked of a changed model, the same row of the model as it is. Of a row that the check compares
+    with `nulls`, one of these, in the same wording where there is one: then the cue is all that differs.
     """
     if row.transform:
         return [mate for mate in rows if not mate.transform and row.id.startswith(f"{mate.id}/")][:1]
     if not row.groups:
         return []
+    if matched := [mate for mate in nulls if mate.scenario == row.scenario]:
+        return sorted(matched, key=lambda mate: mate.phrasing != row.phrasing)[:1]
     mates = [mate for mate in rows if mate.scenario == row.scenario and mate.condition != row.condition]
     return mates[:1]
 

@@ -73,6 +73,7 @@ FLOORS = (
         "baseline",
         "review",
         "writers",
+        "exports",
         "sweep",
         "controls",
     ),

@@ -117,7 +117,7 @@ def test_a_torn_record_is_broken_for_every_verb(tmp_path: Path, capsys: Captured
 
 
 def test_show(tmp_path: Path, capsys: Captured) -> None:
-    """The table; the page of an item; many pages; none."""
+    """The table; the page of an item; many pages and the names of the others; none."""
     path = written(tmp_path, sample_record())
     assert cli.main(["show", path]) == 0
     assert "F FAIL" in capsys.readouterr().out
@@ -126,7 +126,9 @@ def test_show(tmp_path: Path, capsys: Captured) -> None:
     assert page.startswith("F FAIL  deployment-defection::hint[smollm2]")
     assert "says-it" not in page
     assert cli.main(["show", path, "deployment"]) == 0
-    assert "and 1 more items match" in capsys.readouterr().out
+    assert "and 1 more items match" in (many := capsys.readouterr().out)
+    assert many.rstrip().endswith("::deployment-defection::steady[smollm2]")
+    assert many.startswith("! INVALID")
     assert cli.main(["show", path, "defection::hnt"]) == 2
     assert "did you mean deployment-defection::hint?" in capsys.readouterr().err
 

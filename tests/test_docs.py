@@ -51,7 +51,7 @@ def yaml_blocks(page):
 
 
 def test_the_pieces_of_the_tutorial_make_a_suite():
-    conditions, screening, cases = (yaml.safe_load(block) for block in yaml_blocks("writing-cases.md"))
+    conditions, screening, cases, _ = (yaml.safe_load(block) for block in yaml_blocks("writing-cases.md"))
     given = {
         "items": {"facts": "world/capitals", "sample": 60},
         "messages": [{"system": "{{ system }}"}, {"user": "{{ question }}"}],
@@ -67,6 +67,14 @@ def test_the_pieces_of_the_tutorial_make_a_suite():
         path.unlink(missing_ok=True)
 
     assert [case.id for case in suite.cases] == ["keeps-answering", "hint"]
+
+
+def test_the_suite_that_looks_inside_is_valid_and_has_every_check_that_does(tmp_path):
+    (tmp_path / "inside.eval.yaml").write_text(yaml_blocks("writing-cases.md")[-1], encoding="utf-8")
+    suite = load_suite(tmp_path / "inside.eval.yaml", tmp_path)
+    known = {"head_scores", "icl_score", "noise_curve", "lens_onset", "direction_rotation"}
+
+    assert {case.check.kind for case in suite.cases} == known | {"probe_auroc", "recall_at_fpr", "latent_truth_gap"}
 
 
 def test_the_scripted_model_in_the_docs_does_what_is_said(tmp_path):

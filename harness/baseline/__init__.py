@@ -10,12 +10,14 @@ A comparison says nothing of the limits themselves: that is what the gate does.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from harness import gate
 from harness.baseline.comparable import BaselineError, by_case, declared, margins_of, pair_up, whole
 from harness.baseline.compared import Comparison, ItemComparison, Side, told
 from harness.baseline.judged import CONFIDENCE, adjusted, compare_item, gone, looser
+from harness.console import PLAIN, Look
 from harness.errors import TellsError
 from harness.escape import line
 from harness.record_file import read_record, write_record
@@ -38,21 +40,24 @@ def compare(
     """Compare `new` with the baseline `old`, whose model is another one.
 
     Args:
-        new: A whole run on one model; what it does not hold of the baseline is INVALID.
+        new: A whole run; each of its models is compared, and what one does not hold of the baseline is INVALID.
         old: The baseline, a whole run of everything that was planned, on one model.
         delta: Unit -> the worsening that is still no regression; units that it leaves out have `comparable.DELTA`.
         confidence: Of each one-sided limit.
 
     Raises:
-        BaselineError: a run is torn, PARTIAL (the baseline), of several models or a certification; or they differ in
-            what makes numbers comparable.
+        BaselineError: a run is torn or a certification, the baseline is PARTIAL or of several models; or they differ
+            in what makes numbers comparable.
         UsageError: delta or confidence is no usable number, or a unit has no delta.
     """
     margins = margins_of(delta, confidence)
     here, there = pair_up(new, old)
-    declared(margins, delta, [item for key, item in here.items() if key in there])
-    items = [compare_item(item, there.get(key), margins, confidence) for key, item in here.items()]
-    items += [gone(item) for key, item in there.items() if key not in here]
+    declared(margins, delta, [item for mine in here.values() for key, item in mine.items() if key in there])
+    items = []
+    for model, mine in zip(names_of(new), here.values(), strict=True):
+        found = [compare_item(item, there.get(key), margins, confidence) for key, item in mine.items()]
+        found += [gone(item) for key, item in there.items() if key not in mine]
+        items += [dataclasses.replace(item, model=model) for item in found]
     return Comparison(new=_side(new), old=_side(old), confidence=confidence, items=adjusted(items))
 
 
@@ -81,11 +86,11 @@ def beside(run: RunRecord, path: Path, *, delta: Mapping[str, float] | None = No
         return f"the comparison broke: {type(error).__name__}: {line(str(error))}"
 
 
-def said(found: Comparison | str) -> tuple[str, int]:
+def said(found: Comparison | str, look: Look = PLAIN) -> tuple[str, int]:
     """Return what to say of a comparison, and the exit code."""
     if isinstance(found, str):
         return f"no comparison with the baseline: {found}", gate.BROKEN
-    return told(found), found.code
+    return told(found, look), found.code
 
 
 def against(run: RunRecord, path: Path, *, delta: Mapping[str, float] | None = None) -> tuple[str, int]:
@@ -100,7 +105,8 @@ def loosened(new: RunRecord, old: RunRecord, *, delta: Mapping[str, float] | Non
         BaselineError, UsageError: as `compare`.
     """
     margins = margins_of(delta, CONFIDENCE)
-    here, there = pair_up(new, old)
+    by_case(new, "new run")
+    (here,), there = pair_up(new, old)[0].values(), by_case(old, "baseline")
     declared(margins, delta, [item for key, item in here.items() if key in there])
     return tuple(text for key, item in there.items() for text in looser(here.get(key), item, margins))
 
@@ -137,6 +143,14 @@ def update(new: RunRecord, target: Path, *, delta: Mapping[str, float] | None = 
     return ()
 
 
+def names_of(record: RunRecord) -> tuple[str, ...]:
+    """Return what tells the models of a run apart: nothing of one alone, else names, or SPECs where names agree."""
+    if len(record.models) == 1:
+        return ("",)
+    names = [model.name for model in record.models]
+    return tuple(names if len(set(names)) == len(names) else [model.spec for model in record.models])
+
+
 def _side(record: RunRecord) -> Side:
-    model = record.models[0]
-    return Side(run_id=record.run_id, model=model.name, model_digest=model.digest, digest=record.digest)
+    names, digests = ([getattr(model, field) for model in record.models] for field in ("name", "digest"))
+    return Side(run_id=record.run_id, model=", ".join(names), model_digest=", ".join(digests), digest=record.digest)

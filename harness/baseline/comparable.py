@@ -117,24 +117,69 @@ def by_case(record: RunRecord, which: str) -> dict[Key, ItemRecord]:
     return found
 
 
-def pair_up(new: RunRecord, old: RunRecord) -> tuple[dict[Key, ItemRecord], dict[Key, ItemRecord]]:
-    """Return the items of both by suite and case, if the two runs differ in the model alone.
+def by_model(record: RunRecord, which: str) -> dict[str, dict[Key, ItemRecord]]:
+    """Return the items by the SPEC of their model, and then by suite and case.
 
     Raises:
-        BaselineError: they do not, or one cannot be compared at all.
+        BaselineError: an item is of no model of the run, or two of one model are of one check.
+    """
+    if len(record.models) == 1:
+        return {record.models[0].spec: by_case(record, which)}
+    where = f"{which} {line(record.run_id)}"
+    found: dict[str, dict[Key, ItemRecord]] = {model.spec: {} for model in record.models}
+    if len(found) != len(record.models):
+        what = f"{len(record.models)} models under {len(found)} SPECs"
+        raise _refuse(where, what, "a SPEC of its own for each", "run it again")
+    for item in record.items:
+        # Names of models need not differ; SPECs do, and the node id ends in one.
+        specs = [spec for spec in found if item.node_id.endswith(f"::{item.case}[{spec}]")]
+        if len(specs) != 1 or (item.suite, item.case) in found[specs[0]]:
+            what = f"{line(item.node_id, 200)} is of no model of the run, or there twice"
+            raise _refuse(where, what, "one result per check and model", "run it again")
+        found[specs[0]][item.suite, item.case] = item
+    return found
+
+
+def pair_up(new: RunRecord, old: RunRecord) -> tuple[dict[str, dict[Key, ItemRecord]], dict[Key, ItemRecord]]:
+    """Return the items of `new` by model and check, and those of `old` by check, if only models differ.
+
+    Raises:
+        BaselineError: more differs, or one cannot be compared at all.
     """
     whole(new, "new run")
     whole(old, "baseline")
-    here, there = by_case(new, "new run"), by_case(old, "baseline")
+    here, there = by_model(new, "new run"), by_case(old, "baseline")
     where = f"baseline {line(old.run_id)}"
     if new.digest == old.digest:
         raise _refuse(where, "it is the new run itself", "an earlier one", "name another file")
-    if found := [*_settings(new, old), *_suites(new, old), *_checks(here, there)]:
+    _alike(new, old, where, "run the baseline's model again as the new one was run, and make that the baseline in a "
+           "new file")  # fmt: skip
+    return here, there
+
+
+def side_by_side(records: Sequence[RunRecord]) -> None:
+    """Refuse runs that cannot stand beside each other: they may differ in their models and in what was selected.
+
+    Raises:
+        BaselineError: one is torn, empty or a certification, is there twice, or was measured in another way.
+    """
+    for record in records:
+        whole(record, "run")
+    for place, record in enumerate(records):
+        where = f"run {line(record.run_id)}"
+        if any(record.digest == other.digest for other in records[:place]):
+            raise _refuse(where, "it is named twice", "different runs", "name each file once")
+        for other in records[:place]:
+            _alike(other, record, where, "run the same evals in the same way on both")
+
+
+def _alike(new: RunRecord, old: RunRecord, where: str, advice: str) -> None:
+    here, there = by_model(new, "run"), by_model(old, "run")
+    checks = [text for mine in here.values() for other in there.values() for text in _checks(mine, other)]
+    if found := list(dict.fromkeys([*_settings(new, old), *_suites(new, old), *checks])):
         more = f", and {len(found) - NAMED} more such" if len(found) > NAMED else ""
         what = f"not comparable with run {line(new.run_id)}: {', '.join(found[:NAMED])}{more}"
-        advice = "run the baseline's model again as the new one was run, and make that the baseline in a new file"
         raise _refuse(where, what, "runs that differ in the model alone", advice)
-    return here, there
 
 
 def _refuse(where: str, what: str, wanted: str, advice: str) -> BaselineError:
@@ -146,10 +191,16 @@ SETTINGS: Final[dict[str, Callable[[RunRecord], object]]] = {
     "seeds": lambda record: dict(record.seeds),
     # Measures have no version of their own; their wording and their limits change with the package.
     "pytest-tells": lambda record: record.versions.get("pytest-tells"),
-    "dtype": lambda record: record.models[0].dtype,
-    "numerics": lambda record: record.models[0].numerics,
+    "dtype": lambda record: _one(model.dtype for model in record.models),
+    "numerics": lambda record: _one(model.numerics for model in record.models),
 }
 """What must be the same in both runs, besides suites and checks."""
+
+
+def _one(values: Iterable[str]) -> str:
+    """Return what all models have; of models that differ all of it, which is equal to nothing of a single one."""
+    found = sorted(set(values))
+    return UNKNOWN if UNKNOWN in found else ", ".join(found)
 
 
 def _settings(new: RunRecord, old: RunRecord) -> Iterable[str]:

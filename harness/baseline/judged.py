@@ -46,10 +46,13 @@ def compare_item(
     blank = ItemComparison(
         suite=new.suite, case=new.case, node_id=new.node_id, blocking=gate.blocks(new), verdict=None, state="new",
         unit=new.bound.unit if new.bound else "", new=_value(new), cause="the baseline has no such check",
+        failure_mode=new.failure_mode, now=new.verdict,
     )  # fmt: skip
     if old is None:
         return blank
-    blank = dataclasses.replace(blank, blocking=gate.blocks(new) or gate.blocks(old), old=_value(old), cause="")
+    blank = dataclasses.replace(
+        blank, blocking=gate.blocks(new) or gate.blocks(old), old=_value(old), was=old.verdict, cause="",
+    )  # fmt: skip
     try:
         found = _judged(blank, new, old, margins, confidence)
     except MeasureError as error:
@@ -62,7 +65,7 @@ def gone(old: ItemRecord) -> ItemComparison:
     return ItemComparison(
         suite=old.suite, case=old.case, node_id=old.node_id, blocking=gate.blocks(old), verdict=Verdict.INVALID,
         unit=old.bound.unit if old.bound else "", cause="the new run has no such check", state="absent",
-        old=_value(old),
+        old=_value(old), failure_mode=old.failure_mode, was=old.verdict,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import gate
+from harness.console import look_of
 from harness.errors import UsageError
 from harness.escape import line
 
@@ -61,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     delta = margins(options.delta)
     new, old = read_record(options.new), open_baseline(options.old)
     found = compare(new, old, delta=delta, confidence=options.confidence)
-    _say(told(found))
+    _say(told(found, look_of(sys.stdout)))
     return found.code
 
 

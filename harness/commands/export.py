@@ -1,19 +1,19 @@
 """`tells export RUN.json --for AUDIENCE --out DIR [--review FILE]`: a record and its pages, for those who may see them.
 
-Nothing is written unless everything in the record is cleared. Exit codes: 0 written; 2 the command line or the review
-file is wrong; 3 the record is not whole, or somebody has yet to clear it.
+With the name of a form before the record it is `harness.commands.export_forms`. Nothing is written unless everything in
+the record is cleared. Exit codes: 0 written; 2 the command line or the review file is wrong; 3 the record is not whole,
+or somebody has yet to clear it.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import gate
+from harness.commands import export_forms
 from harness.errors import RecordError, UsageError
 from harness.escape import line, markdown
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from harness.record import RunRecord
     from harness.review import Review
 
-ABOUT = "write a record and its pages for an audience, if everything in it is cleared for that audience"
+ABOUT = "write a record for an audience, if everything in it is cleared for that audience; or as data for other tools"
 RUN = "run.json"
 PAGE = "export.md"
 REVIEWS = "review.yaml"
@@ -33,15 +33,20 @@ TEXT = 2_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tells export`."""
-    parser.add_argument("run", type=Path, metavar="RUN.json", help="the run.json that --report wrote")
-    parser.add_argument("--for", required=True, dest="audience", metavar="AUDIENCE",
-                        help="who is to see it, such as internal, partners or public")  # fmt: skip
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="a folder that is not there or is empty")
-    parser.add_argument("--review", type=Path, metavar="FILE", help="review.yaml: who cleared what for whom")
+    forms = ", ".join(export_forms.FORMS)
+    parser.add_argument("run", nargs="+", metavar="RUN.json",
+                        help=f"the run.json that --report wrote; before it {forms} for the data alone")  # fmt: skip
+    parser.add_argument("--out", required=True, type=Path, metavar="PATH",
+                        help="a folder that is not there or is empty; of data also a file")  # fmt: skip
+    audience = parser.add_argument_group("for an audience")
+    audience.add_argument("--for", dest="audience", metavar="AUDIENCE",
+                          help="who is to see it, such as internal, partners or public")  # fmt: skip
+    audience.add_argument("--review", type=Path, metavar="FILE", help="review.yaml: who cleared what for whom")
+    export_forms.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the folder and return 0.
+    """Write the folder, or the form, and return 0.
 
     Raises:
         UsageError: the command line or the review file is wrong.
@@ -49,9 +54,15 @@ def run(options: argparse.Namespace) -> int:
         RecordError: the record is not whole, not what was planned, or the folder refuses.
     """
     from harness import plan_file  # noqa: PLC0415 - lazy, as the other verbs
+    from harness.exports.files import check_absent, whole_folder  # noqa: PLC0415
     from harness.record_file import read_record  # noqa: PLC0415
     from harness.review import check_audience, cleared, load_reviews  # noqa: PLC0415
 
+    form, runs = (options.run[0], options.run[1:]) if options.run[0] in export_forms.FORMS else ("", options.run)
+    _check_words(form, runs, options)
+    if form:
+        return export_forms.run(form, [Path(name) for name in runs], options)
+    [options.run] = map(Path, runs)
     today = dt.datetime.now(dt.UTC).date()
     check_audience(options.audience)
     reviews = load_reviews(options.review, today) if options.review else ()
@@ -60,39 +71,28 @@ def run(options: argparse.Namespace) -> int:
         msg = f"{options.run}: {wrong[0]}; expected a run that did what it planned; nothing was written"
         raise RecordError(msg)
     used = cleared(record, options.audience, reviews)
-    _check_out(options.out)
-    _write(options, record, used, today)
+    check_absent(options.out)
+    # What shows restricted text stays its owner's to hand on.
+    with whole_folder(options.out, 0o700 if record.shown else 0o755) as made:
+        _fill(made, options, record, used, today)
     sys.stdout.write(f"{line(str(options.out))}: for {options.audience}, resting on {len(used)} reviews; see {PAGE}\n")
     return gate.PASS
 
 
-def _check_out(out: Path) -> None:
-    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+def _check_words(form: str, runs: Sequence[str], options: argparse.Namespace) -> None:
+    """Refuse options of the other kind of export: one that is passed over could have been meant to hold text back."""
+    if form and (options.audience is not None or options.review is not None or not runs):
         msg = (
-            f"--out {line(str(out))}: something is there; expected a folder that is not there or is empty, so that "
-            "nothing written for another audience stays in it; name another"
+            f"tells export {form}: expected records and --out, without --for and --review, since no table says who "
+            "cleared it; name the records, and to hand a run on use `tells export RUN.json --for AUDIENCE`"
         )
         raise UsageError(msg)
-
-
-def _write(options: argparse.Namespace, record: RunRecord, used: Sequence[Review], today: dt.date) -> None:
-    """Make the folder beside its place and move it there: it is there whole or not at all."""
-    out: Path = options.out
-    made: Path | None = None
-    try:
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=out.absolute().parent, prefix=f".{out.name}."))
-        _fill(made, options, record, used, today)
-        # What shows restricted text stays its owner's to hand on.
-        made.chmod(0o700 if record.shown else 0o755)
-        made.replace(out)
-        made = None
-    except OSError as error:
-        msg = f"--out {line(str(out))}: cannot be written ({error}); expected a folder with room; nothing was written"
-        raise RecordError(msg) from error
-    finally:
-        if made is not None:
-            shutil.rmtree(made, ignore_errors=True)
+    if not form and (options.audience is None or len(runs) != 1 or export_forms.given(options)):
+        msg = (
+            f"tells export {line(' '.join(runs))}: expected one record, --for AUDIENCE and none of --internal, --texts "
+            f"and --table; add --for, or put one of {', '.join(export_forms.FORMS)} before the record for its data"
+        )
+        raise UsageError(msg)
 
 
 def _fill(

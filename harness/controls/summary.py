@@ -11,23 +11,30 @@ from harness.controls import demands
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from harness.figures.drawing import Cells
+
 SERIES = (*demands.CHANGES, "copy_rate")
 
 
 def page(results: Mapping[str, Any]) -> str:
     """Return the summary of a control as Markdown."""
-    tables = {"induction": _induction, "skip-trigrams": _skip_trigrams, "superposition": _superposition}
-    control = results["control"]
     met = "Every demand was met at every seed." if results["met"] else "**Not every demand was met.**"
+    time = f"{results['seconds']:.0f} s with {results['jobs']} at once."
+    shown = [part if isinstance(part, str) else _markdown(part) for part in parts(results)]
+    return "\n\n".join([f"# Control: {results['control']}", f"{met} {time}", *shown]) + "\n"
+
+
+def parts(results: Mapping[str, Any]) -> list[str | Cells]:
+    """Return what is said of a control, sentences and tables in the order of the page: the demands come first."""
+    tables = {"induction": _induction, "skip-trigrams": _skip_trigrams, "superposition": _superposition}
     judged = _table(
         ("demand", "rule", "seeds that met it", "seeds that did not"),
         ((one["name"], one["rule"], _seeds(one["met_by"]), _seeds(one["missed_by"])) for one in results["demands"]),
     )
-    time = f"{results['seconds']:.0f} s with {results['jobs']} at once."
-    return "\n\n".join([f"# Control: {control}", f"{met} {time}", judged, *tables[control](results)]) + "\n"
+    return [judged, *tables[results["control"]](results)]
 
 
-def _induction(results: Mapping[str, Any]) -> list[str]:
+def _induction(results: Mapping[str, Any]) -> list[str | Cells]:
     width = results["settings"]["width"]
     rows = [
         (run["layers"], run["seed"], *(_break(run["changes"][name]) for name in SERIES), _yes(run["together"]),
@@ -79,7 +86,7 @@ def _by_width(runs: Sequence[Mapping[str, Any]]) -> list[tuple[object, ...]]:
     return found
 
 
-def _skip_trigrams(results: Mapping[str, Any]) -> list[str]:
+def _skip_trigrams(results: Mapping[str, Any]) -> list[str | Cells]:
     runs = [(run, model) for run in results["runs"] for model in run["models"]]
     rows = [
         (model["heads"], run["seed"], f"{model['read_off']}/{model['planted']}",
@@ -99,7 +106,7 @@ def _skip_trigrams(results: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
-def _competition(runs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:
+def _competition(runs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Cells:
     rows = []
     for run, model in sorted(runs, key=lambda pair: (-pair[1]["heads"], pair[0]["seed"])):
         token, attention = model["competition"]["next_token"], model["competition"]["attention"]
@@ -114,7 +121,7 @@ def _competition(runs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) ->
     )  # fmt: skip
 
 
-def _bug(runs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:
+def _bug(runs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Cells:
     rows = []
     for run, model in sorted(runs, key=lambda pair: (-pair[1]["heads"], pair[0]["seed"])):
         found = model["bug"]
@@ -137,7 +144,7 @@ def _bug(runs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:
     return _table(header, rows)
 
 
-def _superposition(results: Mapping[str, Any]) -> list[str]:
+def _superposition(results: Mapping[str, Any]) -> list[str | Cells]:
     sparse, sized = results["by_sparsity"], results["by_size"]
     seeds = results["seeds"]
     keys = [point["inverse_density"] for point in sparse[0]["points"]]
@@ -197,6 +204,10 @@ def _yes(value: object) -> str:
     return "yes" if value is True else "no"
 
 
-def _table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
+def _table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> Cells:
+    return tuple(map(str, header)), [tuple(map(str, row)) for row in rows]
+
+
+def _markdown(cells: Cells) -> str:
+    head, rows = cells
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from harness.figures.drawing import Cells
 
+FORMAT = 1
 LEGEND = "Cells hold value [lower limit, upper limit], one-sided; under a pressure bad answers, then shift."
 NOTHING_SAID = 0.0
 """Share of bad answers at which a mitigation looks as if it had worked."""
@@ -148,7 +149,7 @@ class LadderResult:
         """Return plain JSON data; the seconds stand apart, so that equal results are equal."""
         found = asdict(self)
         seconds = {one["rung"]: one.pop("seconds") for part in ("controls", "rungs") for one in found[part]}
-        return {**found, "format": 1, "seconds": seconds}
+        return {**found, "format": FORMAT, "seconds": seconds}
 
     def figure(self) -> LadderFigure:
         """Return the chart; rungs that could not be read are left out, and the summary names them."""
@@ -238,6 +239,28 @@ def rung_of(found: Mapping[str, Any], seconds: float) -> RungResult:
     """Return what was read of a rung, from JSON data."""
     pressed = {name: asked_of(one) for name, one in found["pressed"].items()}
     return RungResult(rung=found["rung"], plain=asked_of(found["plain"]), pressed=pressed, seconds=seconds)
+
+
+def result_of(found: Mapping[str, Any]) -> LadderResult:
+    """Return the ladder that `LadderResult.to_json` gave.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: it is not what was given.
+        UsageError: a number lies outside its own limits, or is not finite.
+    """
+    if found["format"] != FORMAT:
+        msg = f"format {found['format']!r}"
+        raise ValueError(msg)
+    controls, rungs = (
+        tuple(rung_of(one, found["seconds"][one["rung"]]) for one in found[part]) for part in ("controls", "rungs")
+    )
+    for asked in (asked for one in (*controls, *rungs) for asked in (one.plain, *one.pressed.values())):
+        for read in (asked.behaviour, asked.residual):
+            if read is not None and read.value is not None and read.drawn is None:
+                msg = f"a reading of {read.value} without limits"
+                raise ValueError(msg)
+    return LadderResult(ladder=str(found["ladder"]), digest=str(found["digest"]), model=dict(found["model"]),
+                        rungs=rungs, controls=controls)  # fmt: skip
 
 
 def _under(asked: Asked | None) -> str:

@@ -112,6 +112,18 @@ def decoded(data: bytes, where: str) -> Kept:
         raise RecordError(msg) from error
 
 
+def restored(result: Mapping[str, Any]) -> Kept:
+    """Return the point that `Kept.result` gave, without its facts.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError, MeasureError: it is not what was given.
+    """
+    if result.keys() != _RESULT:
+        msg = f"a point with the fields {sorted(result)}"
+        raise ValueError(msg)
+    return _built(result, {})
+
+
 def _built(result: Mapping[str, Any], facts: Mapping[str, Any]) -> Kept:
     if result["status"] == "done":
         # A curve is held to what it was held to when it was trained: the seal says who wrote it, not that it is sound.

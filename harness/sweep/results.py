@@ -76,9 +76,9 @@ def _page(sweep: Sweep, outcome: Outcome, found: Found, drawn: Sequence[Figure])
     said = [sweep.about.strip(), f"{outcome.done} of {outcome.points} points are trained."]
     if not outcome.complete:
         said.append(f"INCOMPLETE: {len(outcome.failed)} failed, {len(outcome.missing)} missing.")
-    tables = [("What changes, and how", _called_cells(sweep, found))]
+    tables = [("What changes, and how", called_cells(sweep, found))]
     if sweep.size:
-        tables.append((f"With {sweep.size}", _scaled_cells(sweep, found)))
+        tables.append((f"With {sweep.size}", scaled_cells(sweep, found)))
     return page(f"Sweep {sweep.name}", said, drawn, tables)
 
 
@@ -145,10 +145,11 @@ def _summary(sweep: Sweep, standing: Standing, outcome: Outcome, found: Found) -
 def _calls(sweep: Sweep, found: Found) -> Iterator[str]:
     along = f"`{sweep.behaviour}`, with its control `{sweep.continuous}`, along `{sweep.control}`"
     yield f"\n## What changes, and how\n\nOf {along}; one call per cell, over its seeds.\n"
-    yield from table(*_called_cells(sweep, found))
+    yield from table(*called_cells(sweep, found))
 
 
-def _called_cells(sweep: Sweep, found: Found) -> Cells:
+def called_cells(sweep: Sweep, found: Found) -> Cells:
+    """Return what is said of each cell of the grid, as a table."""
     names = [name for name in sweep.axes if name != sweep.control]
     head = (*names, "seeds", "label", "break", "interval", "rises by a factor of", "break by seed")
     return head, [[*_place(names, one.cell.axes), str(len(one.cell.seeds)), *one.told()] for one in found.cells]
@@ -158,10 +159,11 @@ def _scaled(sweep: Sweep, found: Found) -> Iterator[str]:
     if not sweep.size:
         return
     yield f"\n## With {sweep.size}\n"
-    yield from table(*_scaled_cells(sweep, found))
+    yield from table(*scaled_cells(sweep, found))
 
 
-def _scaled_cells(sweep: Sweep, found: Found) -> Cells:
+def scaled_cells(sweep: Sweep, found: Found) -> Cells:
+    """Return what the sizes show together, as a table."""
     names = [name for name in sweep.axes if name not in {sweep.control, sweep.size}]
     return (*names, "label", "why"), [[*_place(names, one.axes), *one.told()] for one in found.scaled]
 

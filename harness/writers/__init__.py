@@ -14,10 +14,11 @@ from harness.writers.base import Writer, writer
 from harness.writers.release_page import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from harness.record import RunRecord
+    from harness.writers.sections.base import Section
 
 __all__ = [
     "DEFAULT", "PAGES", "Standing", "Writer", "html", "json", "markdown", "release", "release_statement", "sarif",
@@ -32,11 +33,14 @@ OF_A_RELEASE = frozenset({"release", "statement"})
 """Left out of a certification: no model is released by it."""
 INFORMED = frozenset({"html", *OF_A_RELEASE})
 """Those that are told what a run is judged by."""
+WITH_SECTIONS = frozenset({"html"})
+"""Those that take further sections."""
 
 
 def write_all(
-    record: RunRecord, folder: Path, names: Iterable[str] = DEFAULT, *, standing: Standing | None = None
-) -> list[Path]:
+    record: RunRecord, folder: Path, names: Iterable[str] = DEFAULT, *, standing: Standing | None = None,
+    sections: Sequence[Section] = (),
+) -> list[Path]:  # fmt: skip
     """Write `record` with each of the named writers; one that fails does not stop the others.
 
     Args:
@@ -44,6 +48,7 @@ def write_all(
         folder: Where to.
         names: Of writers.
         standing: What the run is judged by; left out, the gate without a policy.
+        sections: Further ones of the page: of sweeps, ladders and controls.
 
     Raises:
         RecordError: a writer failed; the message names all that did.
@@ -55,6 +60,7 @@ def write_all(
         if name in OF_A_RELEASE and record.certification is not None:
             continue
         told: dict[str, Any] = {"standing": standing} if name in INFORMED else {}
+        told |= {"sections": sections} if name in WITH_SECTIONS and sections else {}
         try:
             written.append(write(record, folder, **told))
         except TellsError as error:

@@ -1,132 +1,187 @@
-"""`report.html`: one file, offline, no script; foreign text is escaped, and a strict policy stands behind that."""
+"""`report.html`: one file, offline; foreign text is escaped, and a strict policy stands behind that.
+
+The page reads whole without its script, which filters, sorts and opens. Of exchanges it holds as many as fit into its
+size, the worst checks first; the others are in `examples.jsonl` beside it.
+"""
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import functools
-from dataclasses import dataclass
+import hashlib
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from harness.escape import clip, line, pieces
 from harness.record import results
 from harness.record_file import write_atomic
 from harness.restricted import BANNER
-from harness.writers import certification, trends, words
+from harness.writers import certification, page_examples, page_items, page_limits, page_plot, words
 from harness.writers.base import writer
 from harness.writers.release_blocks import page_of
 from harness.writers.release_page import standing_of
+from harness.writers.sections import sections_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from jinja2 import Environment
     from markupsafe import Markup
 
+    from harness.exchange import Exchange
+    from harness.figures.drawing import Figure
     from harness.record import ItemRecord, RunRecord
+    from harness.writers.page_items import Check, Mode
     from harness.writers.release_page import Standing
+    from harness.writers.sections import Section
 
 NAME = "report.html"
 MAX_TEXT = 6000
-MAX_EXCHANGES = 300
-"""In the whole page, worst items first; the rest is in `run.json`."""
-MAX_CARDS = 200
-"""Items with a card of their own, worst first; the others stand in the table alone."""
-MAX_TOKENS = 200
-MAX_SCORED = 40
 MAX_REASONS = 20
 MAX_LINE = 1_600
-SURPRISES = (-0.1, -1.0, -3.0, -6.0)
-"""Nats; a token below the k-th gets the k-th shade."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plot:
-    """An interval against its bound, in per cent of the width."""
-
-    low: float
-    high: float
-    value: float
-    bound: float
-    bad_from: float
-    bad_to: float
-    zero: float | None
+MOST, SMALL, EACH = 970_000, 560_000, 420
+"""Bytes that the page may have with facts and exchanges: at most, with no check, and for each check more."""
+FEWEST = 0.05
+"""Of a page whose rows alone have more: so much again for facts and exchanges of its worst checks."""
+FOR_EXCHANGES = 0.4
+"""Of the room for facts and exchanges, kept free for exchanges."""
+MAX_TWINS = 400
+"""Checks up to which the plots of each suite stand in a table too; of more, their numbers stand in the rows alone."""
+FOLDED = ("Model", "What this does not show", "Approvals", "Run")
+"""Blocks of the release page that the page says again, or that are for paper: shut on a screen, open in print."""
+OWN = (
+    "verdict", "pages", "content", "checks", "filters", "expand-all", "collapse-all", "reset", "count", "token-value",
+    "certification", "limits", "provenance",
+)  # fmt: skip
+"""Ids of the page itself, besides those that begin with `i-`, `a-`, `mode-` and `suite-`."""
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{}'; base-uri 'none'; "
+    "form-action 'none'"
+)
 
 
 @writer.register("html")
-def write(record: RunRecord, folder: Path, standing: Standing | None = None) -> Path:
-    """Write `report.html` into `folder`.
+def write(
+    record: RunRecord, folder: Path, standing: Standing | None = None, sections: Sequence[Section] = ()
+) -> Path:  # fmt: skip
+    """Write `report.html` into `folder`, and `examples.jsonl` where not all exchanges have room in it.
 
     Args:
         record: The run.
         folder: Where to.
         standing: What it is judged by; left out, the gate without a policy.
+        sections: Further ones, behind those of the record.
 
     Raises:
         RecordError: the folder refuses.
     """
-    path = folder / NAME
-    write_atomic(path, render(record, standing))
+    path, beside = folder / NAME, folder / page_examples.NAME
+    text, left = _page(record, standing, sections)
+    if left:
+        write_atomic(beside, page_examples.lines(left, page_items.anchor_of))
+    else:
+        # Of an earlier run; nobody shall read it beside this page.
+        beside.unlink(missing_ok=True)
+    write_atomic(path, text)
     return path
 
 
-def render(record: RunRecord, standing: Standing | None = None) -> str:
+def render(record: RunRecord, standing: Standing | None = None, sections: Sequence[Section] = ()) -> str:
     """Return the report as one HTML page; of a run on models the page for a release comes first."""
-    standing = standing_of(record, standing)
-    result = standing.result
-    items = words.worst_first(record.items)
-    shown: dict[str, int] = {}
-    room = MAX_EXCHANGES
-    for item in items:
-        shown[item.node_id] = min(len(item.exchanges), room)
-        room -= shown[item.node_id]
-    return _environment().get_template("report.html.j2").render(
-        page=page_of(record, standing) if record.certification is None else None, max_line=MAX_LINE,
-        record=record, banner=BANNER,
-        result=result, items=items, shown=shown, plain_words=words.plain_words(record, result),
-        tally=words.tally(record), shared=words.shared,
-        max_reasons=MAX_REASONS, max_scored=MAX_SCORED, max_tokens=MAX_TOKENS,
-        max_cards=MAX_CARDS,
-        suites={suite.id: suite for suite in record.suites},
-        certificates=[said for suite in record.suites if (said := certification.certified(suite, record.items))],
-        findings=certification.rows(record.certification or ()), finding_heads=certification.HEADERS,
-        statements=[] if record.certification is None
+    return _page(record, standing, sections)[0]
+
+
+def _page(
+    record: RunRecord, known: Standing | None, further: Sequence[Section]
+) -> tuple[str, list[tuple[ItemRecord, Exchange]]]:
+    """Return the page and the exchanges that have no room in it."""
+    standing = standing_of(record, known)
+    found = page_items.modes(record, standing) if record.certification is None else ()
+    checks = {check.item.node_id: check for mode in found for view in mode.suites for check in view.checks}
+    told = _context(record, standing, found, _apart((*sections_of(record, standing), *further)))
+    told["rows"] = _rows(found, several=len(record.models) > 1)
+    told["parts"] = list(map(_macro("report_tail.j2", "further"), told["sections"]))
+    template = _environment().get_template("report.html.j2")
+    # The first time for its size: what is left of the page is for facts and exchanges.
+    empty: dict[str, Any] = {"facts": {}, "examples": {}, "left": {}, "omitted": 0}
+    size = len(template.render(told | empty).encode())
+    room = max(min(MOST, SMALL + EACH * len(record.items)) - size, int(FEWEST * size))
+    ordered = [checks[item.node_id] for item in words.worst_first(record.items)] if found else []
+    facts, room = _facts(ordered, room)
+    group = _macro("report_examples.j2", "group")
+    shown, left = page_examples.chosen(
+        [check.item for check in ordered if check.anchor in facts], room, lambda _, __, one: group(one)
+    )
+    left += [(check.item, one) for check in ordered if check.anchor not in facts for one in check.item.exchanges]
+    counts: dict[str, int] = {}
+    for item, _ in left:
+        counts[checks[item.node_id].anchor] = counts.get(checks[item.node_id].anchor, 0) + 1
+    filled = {"facts": facts, "examples": shown, "left": counts, "omitted": len(left)}
+    return template.render(told | filled), left
+
+
+def _apart(sections: Iterable[Section]) -> list[Section]:
+    """Return sections of which no two, nor one and a part of the page, have the same anchor."""
+    names = page_items.Names(OWN)
+    return [dataclasses.replace(one, anchor=names.slug(one.anchor)) for one in sections]
+
+
+def _rows(found: Sequence[Mode], *, several: bool) -> dict[str, Markup]:
+    """Return what is seen of each check unopened, by its anchor."""
+    row = _macro("report_checks.j2", "row")
+    return {
+        check.anchor: row(check, unit.anchor, view.badge, view.certified, several)
+        for mode in found
+        for view in mode.suites
+        for unit in view.units
+        for check in unit.checks
+    }
+
+
+def _facts(ordered: Sequence[Check], room: int) -> tuple[dict[str, Markup], int]:
+    """Return what stands behind each check, worst first, as far as there is room; and the room that is left."""
+    made = _macro("report_checks.j2", "facts")
+    keep = int(room * FOR_EXCHANGES)
+    facts: dict[str, Markup] = {}
+    for check in ordered:
+        text = made(check)
+        room -= len(text.encode())
+        if room < keep:
+            return facts, room + len(text.encode())
+        facts[check.anchor] = text
+    return facts, room
+
+
+def _context(record: RunRecord, standing: Standing, found: tuple[Mode, ...], sections: list[Section]) -> dict[str, Any]:
+    """Return everything that the page says besides its checks."""
+    return {
+        "policy": POLICY.format(_script_hash()), "script": _own("report.js"), "css": _own("report.css"),
+        "page": page_of(record, standing) if record.certification is None else None, "max_line": MAX_LINE,
+        "record": record, "banner": BANNER, "result": standing.result,
+        "folded": FOLDED, "tables": len(record.items) <= MAX_TWINS,
+        "plain_words": words.plain_words(record, standing.result), "tally": words.tally(record),
+        "shared": words.shared, "max_reasons": MAX_REASONS, "done": len(results(record)),
+        "modes": found, "filters": _filters(record), "sections": sections,
+        "twins": any(page_plot.twin_of(item) for item in record.items), "spark_heads": page_plot.SPARK_HEADS,
+        "general": page_limits.general(record), "not_selected": page_limits.not_selected(record),
+        "max_named": page_limits.MAX_NAMED,
+        "findings": certification.rows(record.certification or ()), "finding_heads": certification.HEADERS,
+        "statements": [] if record.certification is None
         else [said for suite in record.suites for said in certification.statements(suite, record.certification)],
-        trends=[
-            (one.name, trends.shortened(trends.rows(one)), trends.lines(one, trends.threshold_of(one)))
-            for one in trends.collect(record)
-        ],
-        trend_heads=trends.HEADERS,
-        shown_verdict=words.shown_verdict, done=len(results(record)),
-        not_selected=sorted(set(record.planned) - set(record.selected)),
-    )  # fmt: skip
+    }  # fmt: skip
 
 
-def plot(item: ItemRecord) -> Plot | None:
-    """Return the interval of the judged measurement on a scale that holds it, its bound and zero if near."""
-    if not item.measurements or item.bound is None:
-        return None
-    judged, bound = item.measurements[0], item.bound
-    points = [judged.low, judged.high, bound.value]
-    span = max(points) - min(points)
-    if 0 not in points and min(abs(point) for point in points) <= span:
-        points.append(0.0)
-    left, right = min(points), max(points)
-    margin = (right - left) * 0.08 or 1.0
-    left, right = left - margin, right + margin
-
-    def at(value: float) -> float:
-        return round(100 * (value - left) / (right - left), 2)
-
-    limit = at(bound.value)
-    bad_from, bad_to = (limit, 100.0) if bound.op == "at_most" else (0.0, limit)
-    return Plot(
-        low=at(judged.low), high=at(judged.high), value=at(judged.value), bound=limit,
-        bad_from=bad_from, bad_to=bad_to, zero=at(0.0) if left <= 0 <= right else None,
-    )  # fmt: skip
-
-
-def shade(logprob: float) -> int:
-    """Return how surprising a token is: 0 (expected) to `len(SURPRISES)`."""
-    return sum(logprob < limit for limit in SURPRISES)
+def _filters(record: RunRecord) -> list[tuple[str, str, list[str]]]:
+    """Return the fields to filter by: name, label and values, as the checks carry them."""
+    verdicts, severities = {item.verdict for item in record.items}, {item.severity for item in record.items}
+    return [
+        ("mode", "Mode", sorted({line(item.failure_mode, 100) for item in record.items})),
+        ("severity", "Severity", [one for one in words.SEVERITIES if one in severities]),
+        ("verdict", "Verdict", [verdict.value for verdict in words.tally(record) if verdict in verdicts]),
+        ("model", "Model", list(dict.fromkeys(line(item.model, 120) for item in record.items))),
+    ]
 
 
 def shown_text(text: str) -> Markup:
@@ -135,6 +190,35 @@ def shown_text(text: str) -> Markup:
 
     mark = Markup('<span class="hidden">{}</span>')
     return Markup().join(mark.format(piece) if hidden else piece for hidden, piece in pieces(clip(text, MAX_TEXT)))
+
+
+def drawn(figure: Figure) -> Markup:
+    """Return the SVG of a figure, every text in which was escaped where it was drawn."""
+    from markupsafe import Markup  # noqa: PLC0415 - as above
+
+    return Markup(figure.svg())  # noqa: S704 - drawn by this package
+
+
+@functools.cache
+def _own(name: str) -> Markup:
+    """Return a file of this package that goes into the page as it stands."""
+    from markupsafe import Markup  # noqa: PLC0415 - as above
+
+    return Markup(resources.files("harness.writers").joinpath("templates", name).read_text("utf-8"))  # noqa: S704 - ours
+
+
+def _script_hash() -> str:
+    """Return what names the one script that the policy of the page lets run."""
+    return base64.b64encode(hashlib.sha256(str(_own("report.js")).encode()).digest()).decode()
+
+
+def short(value: float, digits: int = 1) -> str:
+    """Return a number with so many decimals, none of them a zero at the end."""
+    return f"{value:.{digits}f}".rstrip("0").rstrip(".") or "0"
+
+
+def _macro(template: str, name: str) -> Any:
+    return getattr(_environment().get_template(template).module, name)
 
 
 @functools.cache
@@ -146,10 +230,12 @@ def _environment() -> Environment:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     filters: dict[str, Any] = {
-        "line": line, "text": shown_text, "number": words.number, "letter_word": words.letter_word,
-        "measured": words.measured, "judged": words.judged, "bounded": words.bounded, "evidence": words.evidence,
-        "screened": words.screened,
-        "plot": plot, "shade": shade, "inside": words.inside,
+        # Names of suites, models and the like stand in many places.
+        "line": functools.lru_cache(maxsize=4096)(line), "text": shown_text, "number": words.number,
+        "letter_word": words.letter_word, "letter": words.LETTERS.get, "measured": words.measured,
+        "judged": words.judged, "bounded": words.bounded,
+        "evidence": words.evidence, "screened": words.screened, "inside": words.inside, "twin": page_plot.twin_of,
+        "drawn": drawn, "short": short,
     }  # fmt: skip
     environment.filters.update(filters)
     return environment

@@ -1,15 +1,26 @@
-"""Properties of one item for `junit.xml`; pytest writes the file."""
+"""Numbers of one item for `junit.xml`; pytest writes the file, and `conform` makes it one that every reader takes.
+
+pytest puts the properties of a test into its `<testcase>`, where the schema that the xUnit plugin of Jenkins checks by
+(junit-10.xsd) knows none: that plugin drops the whole file. So they become lines of the test's `<system-out>`, in the
+form `[[PROPERTY|name=value]]`, which test managers read and services show.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 
+from harness.errors import RecordError
 from harness.escape import line
+from harness.record_file import write_atomic
 from harness.restricted import BANNER
 from harness.writers import words
 from harness.writers.outcomes import certificate_text, restricted
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from harness.certify.findings import CertificateState, Finding
     from harness.record import ItemRecord
 
@@ -69,3 +80,28 @@ def finding_properties(finding: Finding) -> list[tuple[str, str]]:
         "cause": finding.cause,
     }
     return [(f"tells.{name}", line(value, 1000)) for name, value in properties.items() if value]
+
+
+def conform(path: Path) -> None:
+    """Move the properties of the tests in a file into their `<system-out>`; what cannot be read or written stays.
+
+    Args:
+        path: A file that pytest wrote.
+    """
+    # It is a report for people beside the record: nothing is decided by it, and pytest's own file can be read too.
+    with contextlib.suppress(OSError, ET.ParseError, RecordError):
+        tree = ET.parse(path)  # noqa: S314 - pytest wrote it just now, and expat is told of no entities
+        for test in tree.getroot().iter("testcase"):
+            _conform(test)
+        write_atomic(path, '<?xml version="1.0" encoding="utf-8"?>' + ET.tostring(tree.getroot(), encoding="unicode"))
+
+
+def _conform(test: ET.Element) -> None:
+    found = test.findall("properties")
+    if not found:
+        return
+    said = [f"[[PROPERTY|{one.get('name')}={one.get('value')}]]" for each in found for one in each]
+    for each in found:
+        test.remove(each)
+    out = ET.SubElement(test, "system-out")
+    out.text = "\n".join(said)

@@ -201,7 +201,8 @@ def _compared(found: Comparison, record: RunRecord) -> list[str]:
     for _, item in wanting:
         what = WITHHELD if item.suite in hidden else _difference(item)
         about = f"{_COMPARED[item.verdict]}{'' if item.blocking else ' (reported)'}"
-        named.append(f"{item.suite}::{item.case} {about}: {what}")
+        model = f"[{item.model}]" if item.model else ""
+        named.append(f"{item.suite}::{item.case}{model} {about}: {what}")
     return [*said, *few(named, MAX_REASONS, "what tells compare says")]
 
 

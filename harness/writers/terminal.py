@@ -3,65 +3,126 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from harness import gate
+from harness.console import PLAIN, Look, Row, leading, table
 from harness.escape import clip, line, terminal_lines
 from harness.gate import judge_run
 from harness.restricted import BANNER
+from harness.verdict import PRECEDENCE, Verdict
 from harness.writers import certification, words
+from harness.writers.hints import Context, hint
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from harness.exchange import Exchange, ScoredText
     from harness.gate import GateResult
     from harness.record import ItemRecord, RunRecord
 
-HEADERS = ("verdict", "suite", "case", "model", "measured [interval]", "bound", "scenarios")
+HEADERS = ("verdict", "check", "model", "measured", "interval", "limit")
+MODEL = 2
+"""Column of the model, left out where there is one."""
+DISPENSABLE = ("interval",)
+COLOURS = {
+    Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.INCONCLUSIVE: "yellow", Verdict.INVALID: "magenta",
+    Verdict.WAIVED: "cyan",
+}  # fmt: skip
+GATE_COLOURS = {gate.PASS: "green", gate.FAIL: "red", gate.BROKEN: "magenta"}
+"""By exit code; yellow for all others."""
 TEXT_LIMIT = 1200
 HEAD_LIMIT = 160
 MAX_TOKENS = 24
 MAX_SCORED = 12
 
 
-def summary(record: RunRecord, result: GateResult | None = None) -> str:
-    """Return one line per item, worst first, the causes, what screening left out, and the verdict in plain words.
+def summary(
+    record: RunRecord, result: GateResult | None = None, *, look: Look = PLAIN, run: Path | None = None
+) -> str:  # fmt: skip
+    """Return a table per failure mode, worst first, what screening left out, and the verdict in plain words.
 
     Args:
         record: A run.
         result: What the gate says of it; left out, what it says without a policy.
+        look: Columns and colours.
+        run: Where the record lies, for the commands that hints name; None where it is not written.
     """
-    import tabulate  # noqa: PLC0415 - only runs that end with items need it
-
     result = result or judge_run(record)
     if record.shown:
-        return "\n\n".join([BANNER, summary(dataclasses.replace(record, shown=None), result)])
+        return "\n\n".join([BANNER, summary(dataclasses.replace(record, shown=None), result, look=look, run=run)])
     if record.certification is not None:
-        return f"{certification.report(record)}\n\n{result.word}: {words.plain_words(record, result)}"
-    items = words.worst_first(record.items)
-    rows = [
-        (
-            words.shown_verdict(item, record), line(item.suite, 60), line(item.case, 60), line(item.model, 60),
-            words.judged(item), words.bounded(item), words.evidence(item),
-        )
-        for item in items
-    ]  # fmt: skip
-    table = tabulate.tabulate(rows, headers=HEADERS, tablefmt="simple", disable_numparse=True)
-    causes = [
-        f"{words.letter_word(item.verdict)} {words.short_name(item)}: {line(words.public_cause(item), 400)}"
-        for item in items
-        if item.cause
-    ]
+        return f"{certification.report(record)}\n\n{_headline(record, result, look)}"
+    excused = {excuse.node_id: excuse for excuse in result.waived}
+    context = Context(run="" if run is None else str(run), models=len(record.models), excused=excused)
     screenings = dict.fromkeys(
         f"screening of {line(f'{item.suite}[{item.model}]', words.NAME_LIMIT)}: {words.screened(item)}"
-        for item in items
+        for item in words.worst_first(record.items)
         if item.screening and len(item.screening.kept) < len(item.screening.candidates)
     )
-    certificates = [said for suite in record.suites if (said := certification.certified(suite, record.items))]
-    verdict = f"{result.word}: {words.plain_words(record, result)}"
-    parts = [table if rows else "", "\n".join(causes), "\n".join(screenings), "\n".join(certificates), verdict]
+    tables = [_mode(items, record, context, look) for items in by_mode(record.items)]
+    parts = [*tables, "\n".join(screenings), "\n".join(_certificates(record)), _headline(record, result, look)]
     return "\n\n".join(part for part in parts if part)
 
 
-def item_page(item: ItemRecord) -> str:
+def by_mode(items: tuple[ItemRecord, ...]) -> list[list[ItemRecord]]:
+    """Return `items` by failure mode, that of the worst item first, and in each the worst first."""
+    modes: dict[str, list[ItemRecord]] = {}
+    for item in words.worst_first(items):
+        modes.setdefault(item.failure_mode, []).append(item)
+    return list(modes.values())
+
+
+def _mode(items: Sequence[ItemRecord], record: RunRecord, context: Context, look: Look) -> str:
+    """Return title and table of one failure mode."""
+    counts = Counter(item.verdict for item in items)
+    told = ", ".join(f"{verdict.value} {counts[verdict]}" for verdict in PRECEDENCE if counts[verdict])
+    several = context.models > 1
+    headers = [header for at, header in enumerate(HEADERS) if several or at != MODEL]
+    rows = []
+    for item in items:
+        verdict = words.shown_verdict(item, record)
+        bare = item.verdict is Verdict.PASS and verdict != words.letter_word(item.verdict)
+        cells = [
+            verdict, line(f"{item.suite}::{item.case}", words.NAME_LIMIT), line(item.model, 60), words.tallied(item),
+            words.decisive(item), words.bounded(item),
+        ]  # fmt: skip
+        # A PASS that nothing vouches for is not painted as one.
+        colour = "yellow" if bare else COLOURS[item.verdict]
+        if not several:
+            del cells[MODEL]
+        rows.append(Row(cells=tuple(cells), hint=hint(item, context), colour=colour))
+    optional = [headers.index(name) for name in DISPENSABLE]
+    title = leading(line(items[0].failure_mode, 60))
+    return f"{title}: {told}\n{table(headers, rows, look, breaks={1: '::'}, optional=optional)}"
+
+
+def _certificates(record: RunRecord) -> list[str]:
+    """Return what is known of the certificates of suites, and how to have one."""
+    lines = []
+    for suite in record.suites:
+        if said := certification.certified(suite, record.items):
+            lines.append(said)
+        if suite.certificate is not None and suite.certificate.state != "living":
+            first = "" if suite.catches else "name an organism in its `catches`, then "
+            lines.append(f"  to certify it: {first}tells certify {line(shlex.quote(suite.path), 200)} --write")
+    return lines
+
+
+def _headline(record: RunRecord, result: GateResult, look: Look) -> str:
+    """Return the verdict in plain words, on one line."""
+    return f"{verdict_word(result, look)}: {words.plain_words(record, result)}"
+
+
+def verdict_word(result: GateResult, look: Look) -> str:
+    """Return the word of the gate, in its colour."""
+    return look.paint(result.word, GATE_COLOURS.get(result.code, "yellow"))
+
+
+def item_page(item: ItemRecord, look: Look = PLAIN) -> str:
     """Return everything about one item: claim, numbers, cause, and the most telling exchanges."""
     facts = {
         "claim": item.claim,
@@ -78,7 +139,8 @@ def item_page(item: ItemRecord) -> str:
     }
     # pytest's short summary and JUnit's message begin with this line, so it holds what decides.
     told = line(words.public_cause(item), HEAD_LIMIT) if item.cause else f"{words.judged(item)}, {words.bounded(item)}"
-    lines = [f"{words.letter_word(item.verdict)}  {words.short_name(item)}  {told}"]
+    letter = look.paint(words.letter_word(item.verdict), COLOURS[item.verdict])
+    lines = [f"{letter}  {words.short_name(item)}  {told}"]
     lines += [f"  {BANNER}"] if item.shown else []
     lines += [f"  {name:<10} {line(value, TEXT_LIMIT)}" for name, value in facts.items() if value]
     lines += [
@@ -104,18 +166,18 @@ def _exchange(place: int, exchange: Exchange) -> list[str]:
     lines += [_scored(scored) for scored in exchange.scored[:MAX_SCORED]]
     if len(exchange.scored) > MAX_SCORED:
         lines.append(f"     and {len(exchange.scored) - MAX_SCORED} more continuations")
-    lines += [f"     {said}" for said in words.inside(exchange)]
+    lines += [f"     {leading(said)}" for said in words.inside(exchange)]
     if exchange.failure:
         lines += _text("failure", exchange.failure)
     return lines
 
 
 def _text(who: str, text: str) -> list[str]:
-    return [f"     {who}:", *terminal_lines(clip(text, TEXT_LIMIT) or "(empty)", "     | ")]
+    return [f"     {leading(line(who))}:", *terminal_lines(clip(text, TEXT_LIMIT) or "(empty)", "     | ")]
 
 
 def _scored(scored: ScoredText) -> str:
     tokens = [f'"{line(token.token, 40)}" {token.logprob:.2f}' for token in scored.tokens[:MAX_TOKENS]]
     left_out = ["…"] if len(scored.tokens) > MAX_TOKENS else []
     whole = f'"{line(scored.text, 120)}"  {scored.logprob:.3f} nats'
-    return f"     {line(scored.group, 20) or '-':<8} {whole}  ({', '.join([*tokens, *left_out])})"
+    return f"     {leading(line(scored.group, 20)) or '-':<8} {whole}  ({', '.join([*tokens, *left_out])})"

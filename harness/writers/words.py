@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ SEVERITIES = ("critical", "high", "medium", "low")
 MAX_NAMED = 5
 MAX_MODELS = 20
 NAME_LIMIT = 120
+COUNTED = frozenset({"rate", "accuracy", "consistency", "np_extractable"})
+"""Checks whose number is a count over its units, with exact limits."""
 PARTS = {"jointly": "not every part fails", "panel": "no part fails"}
 """Kinds of cases with parts -> what they ask of them."""
 ACTIVATIONS = "activations"
@@ -84,6 +87,40 @@ def bounded(item: ItemRecord) -> str:
     if bound and item.check in PARTS:
         return PARTS[item.check]
     return f"{OPERATORS[bound.op]} {number(bound.value)} {line(bound.unit, 20)}" if bound else "none"
+
+
+def count(item: ItemRecord) -> tuple[int, int] | None:
+    """Return k of n where the judged number of `item` is a share of counted things."""
+    found = item.measurements[0] if item.measurements else None
+    if found is None or item.check not in COUNTED or found.unit != "share" or found.n < 1:
+        return None
+    k = round(found.value * found.n)
+    return (k, found.n) if math.isclose(k / found.n, found.value, abs_tol=1e-6) else None
+
+
+def tallied(item: ItemRecord) -> str:
+    """Return the judged number as k/n where it is a share of counted things, else as a value and its n."""
+    if not item.measurements:
+        return "-"
+    found = item.measurements[0]
+    if item.check in PARTS:
+        return f"{found.value:g}/{found.n} parts fail"
+    if (counts := count(item)) is not None:
+        return f"{counts[0]}/{counts[1]}"
+    limit = item.bound.value if item.bound else None
+    return f"{number(found.value, limit)} (n {found.n})"
+
+
+def decisive(item: ItemRecord) -> str:
+    """Return the limit of the interval that decides: the upper or lower one, or both where they do not decide."""
+    found, bound = item.measurements[0] if item.measurements else None, item.bound
+    if found is None or bound is None or item.verdict is Verdict.INVALID:
+        return "-"
+    low, high = number(found.low, bound.value), number(found.high, bound.value)
+    if bound.judge(found.low, found.high) is Verdict.INCONCLUSIVE:
+        return f"[{low}, {high}]"
+    above = (bound.op == "at_most") is (item.verdict is Verdict.PASS)
+    return f"upper {high}" if above else f"lower {low}"
 
 
 def evidence(item: ItemRecord) -> str:

@@ -92,9 +92,17 @@ class Log:
         """Note it."""
         self.told.append(("start", requests, tokens))
 
-    def advance(self, requests: int, tokens: int) -> None:
+    def advance(self, requests: int, tokens: int, passed: int) -> None:
         """Note it."""
-        self.told.append(("advance", requests, tokens))
+        self.told.append(("advance", requests, tokens, passed))
+
+    def stored(self, requests: int) -> None:
+        """Note it, where there are any."""
+        self.told += [("stored", requests)] if requests else []
+
+    def model(self, spec: str, models: Sequence[str]) -> None:
+        """A broker knows one model alone."""
+        raise NotImplementedError
 
     def stop(self) -> None:
         """Note it."""
@@ -543,9 +551,9 @@ def test_progress_is_told_batch_by_batch(store: Store) -> None:
     """Progress is told batch by batch."""
     log = Log()
     Broker(engine(batch_tokens=24), store, RUN, log).answer([ask("a"), ask("b"), ask("c"), ask("a")])
-    assert log.told == [("start", 3, 30), ("advance", 2, 20), ("advance", 1, 10), ("stop",)]
+    assert log.told == [("start", 3, 30), ("advance", 2, 20, 20), ("advance", 1, 10, 10), ("stop",)]
     Broker(engine(), store, RUN, log).answer([ask("a")])
-    assert len(log.told) == 4  # all from the store: nothing to tell
+    assert log.told[4:] == [("stored", 1)]
 
 
 def test_progress_is_stopped_when_interrupted() -> None:

@@ -438,8 +438,12 @@ def test_progress_is_told_as_answers_are_kept(clock: list[float]) -> None:
         def start(self, requests: int, tokens: int) -> None:
             told.append(("start", requests, tokens))
 
-        def advance(self, requests: int, tokens: int) -> None:
+        def advance(self, requests: int, tokens: int, passed: int) -> None:
+            assert passed >= 0
             told.append((requests, tokens))
+
+        def stored(self, requests: int) -> None:
+            raise AssertionError(requests)  # there is no store
 
         def stop(self) -> None:
             told.append("stop")

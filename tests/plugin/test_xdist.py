@@ -34,6 +34,8 @@ def test_two_workers_agree_with_one_process(project: Project) -> None:
     assert alone.ret == spread.ret == 1
     assert _comparable(single) == _comparable(double)
     assert single["counts"]["asked"] == double["counts"]["asked"]
+    assert "tells: " in alone.stderr.str()
+    assert "tells: " not in spread.stderr.str(), "the standard error of workers is the controller's"
 
 
 def test_a_worker_that_dies_leaves_no_green_run(project: Project) -> None:

@@ -12,18 +12,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness import canonical, restricted
 from harness import exchange as exchanges
 from harness import record as records
-from harness import restricted
+from harness.array import Array
 from harness.case import Case, CheckSpec, Suite
 from harness.certify.findings import CaseFinding, CertificateState, Finding
 from harness.errors import RecordError
+from harness.exchange import ScoredText
 from harness.gate import judge_run
+from harness.inner import Losses
 from harness.numeric import Rescored
 from harness.request import Completion, Completions, Failure, Loglikelihood, Message, ScoredContinuation, Scores
 from harness.transcript import Row
 from harness.verdict import Bound, Measurement, Verdict
-from tests.record_factory import HOSTILE, make_exchange, make_item, make_record, make_suite, sample_record
+from tests.record_factory import (
+    HOSTILE,
+    make_exchange,
+    make_item,
+    make_record,
+    make_suite,
+    make_tokens,
+    sample_record,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,7 +109,8 @@ def test_every_dataclass_of_a_record_is_in_the_schema() -> None:
         part = schema["$defs"][name] if name else schema
         fields = {field.name for field in dataclasses.fields(kind)}
         assert set(part["properties"]) == fields, name
-        assert set(part["required"]) == fields - records.LATER, name
+        later = {field for field in fields if {field, f"{kind.__name__}.{field}"} & records.LATER}
+        assert set(part["required"]) == fields - later, name
         assert part["additionalProperties"] is False, name
     assert set(schema["$defs"]["item"]["properties"]["verdict"]["enum"]) == set(Verdict)
     assert set(schema["$defs"]["item"]["properties"]["measures"]["enum"]) == set(typing.get_args(records.Measures))
@@ -114,16 +126,22 @@ def records_schema() -> dict[str, Any]:
 # --- redaction
 
 SECRET = "the planted canary sentence"
+IDS = (7_770_001, 7_770_002)
+"""A tokenizer reads a text out of ids."""
 
 
 def test_a_restricted_item_keeps_no_text() -> None:
     """However it is built, and in every field that could carry one; without a key not even a digest stands for it."""
-    leaky = make_exchange(SECRET, prompt=SECRET, messages=(Message("user", SECRET),), failure=f"forward: {SECRET}")
+    leaky = make_exchange(
+        SECRET, prompt=SECRET, prompt_ids=IDS, messages=(Message("user", SECRET),), failure=f"forward: {SECRET}"
+    )
     item = make_item(
         "x", Verdict.INVALID, hazard="restricted", exchanges=(leaky,), cause=f"row said '{SECRET}' and died"
     )
     data = json.dumps(records.item_to_json(item))
     assert SECRET not in data
+    assert not any(str(number) in data for number in IDS)
+    assert "prompt_ids" not in data
     assert item.exchanges[0].id == leaky.id
     assert item.exchanges[0].margin == leaky.margin
     assert set(item.exchanges[0].digests) == {"asked", "answered"}
@@ -213,6 +231,46 @@ def test_margin_of_bad_alone_and_of_neither() -> None:
     options = exchanges.exchange_from_row(make_row(scores, groups={"options": (0, 1, 2)}))
     assert options.margin is None
     assert options.scored[0].tokens[0].token == "#7"
+
+
+def test_token_ids_of_prompt_and_continuation_are_kept() -> None:
+    """What was passed through the network, whatever it was asked for."""
+    scores = dataclasses.replace(make_scores(-1.0, -2.0, -3.0), prompt="x", prompt_ids=(3, 1, 4))
+    made = exchanges.exchange_from_row(make_row(scores, groups={"bad": (1,)}))
+    assert made.prompt_ids == (3, 1, 4)
+    assert [token.id for one in made.scored for token in one.tokens] == [7, 7, 7]
+    nothing = dataclasses.replace(scores, continuations=make_scores(-1.0, math.nan, -2.0).continuations)
+    assert exchanges.exchange_from_row(make_row(nothing)).prompt_ids == (3, 1, 4)
+    done = (Completion(text="Ber", token_ids=(5,), token_logprobs=(-1.0,), finish_reason="stop"),)
+    assert exchanges.exchange_from_row(make_row(Completions(completions=done, prompt_ids=(9,)))).prompt_ids == (9,)
+    losses = Losses(values=Array.of([1.0, 2.0]), prompt_ids=(4, 5, 6))
+    assert exchanges.exchange_from_row(make_row(losses)).prompt_ids == (4, 5, 6)
+
+
+def test_a_record_without_token_ids_is_written_as_before() -> None:
+    """Byte for byte, so that the seals of records from before there were ids still hold; with ids both ways."""
+    old = records.item_to_json(make_item())
+    assert "prompt_ids" not in old["exchanges"][0]
+    assert set(old["exchanges"][0]["scored"][0]["tokens"][0]) == {"token", "logprob"}
+    (one,) = make_tokens((" x", -1.0))
+    scored = ScoredText(text=" x", group="", logprob=-1.0, tokens=(dataclasses.replace(one, id=0),))
+    item = make_item(exchanges=(make_exchange(prompt_ids=(1, 0, 2), scored=(scored,)),))
+    new = records.item_to_json(item)
+    assert new["exchanges"][0]["prompt_ids"] == [1, 0, 2]
+    assert new["exchanges"][0]["scored"][0]["tokens"] == [{"token": " x", "logprob": -1.0, "id": 0}]
+    assert records.item_from_json(json.loads(json.dumps(new))) == item
+    assert '"prompt_ids":[1,0,2]' in canonical.canonical_json(new)
+
+
+def test_what_was_redacted_before_holds_no_text_either() -> None:
+    """A record may be put together by others: tags in an exchange are no promise that nothing is beside them."""
+    leaky = make_exchange(SECRET, prompt_ids=IDS, digests={"asked": "withheld"}, failure=f"forward: {SECRET}")
+    inside = exchanges.Inside(what="activations", continuation=SECRET)
+    kept = exchanges.redacted(dataclasses.replace(leaky, inside=inside))
+    assert kept == dataclasses.replace(
+        leaky, messages=(), prompt="", prompt_ids=(), answers=(), scored=(), failure="forward",
+        inside=exchanges.Inside(what="activations"),
+    )  # fmt: skip
 
 
 def test_failures_and_texts_stay_what_they_are() -> None:

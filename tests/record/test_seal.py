@@ -130,6 +130,7 @@ class Kinds:
     plain: Mapping[str, float]
     words: tuple[str, ...]
     later: One | None = None
+    empty: tuple[int, ...] = ()
 
 
 KINDS = Kinds(
@@ -144,9 +145,14 @@ DATA = {
 
 
 def test_data_of_every_kind() -> None:
-    later = frozenset({"later", "text"})
+    later = frozenset({"later", "text", "empty", "One.value", "Kinds.maybe"})
+    assert plain.to_plain(KINDS, later) == {
+        **{name: value for name, value in DATA.items() if name != "maybe"}, "many": [{}, DATA["many"][1]],
+    }  # fmt: skip
+    later = frozenset({"later", "text", "Kinds.empty", "Kinds.value", "Other.maybe"})
     assert plain.to_plain(KINDS, later) == DATA
-    assert plain.to_plain(KINDS) == {**DATA, "later": None}
+    assert plain.to_plain(KINDS) == {**DATA, "later": None, "empty": []}
+    assert plain.to_plain(replace(KINDS, empty=(0,)), later) == {**DATA, "empty": [0]}
     assert plain.to_plain(replace(KINDS, later=One(1)), later) == {**DATA, "later": {"value": 1}}
     assert plain.to_plain({1: Verdict.PASS, "a": {2: 3}}) == {"1": "PASS", "a": {"2": 3}}
     assert type(plain.to_plain(Verdict.PASS)) is str

@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import itertools
 import json
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from harness import restricted
+from harness.engines.scripted import PIECE
 from tests.plugin.conftest import COUNT, Project, suite_data
 
 if TYPE_CHECKING:
@@ -42,6 +45,9 @@ def needles() -> set[bytes]:
         data = text.encode()
         found |= {base64.b64encode(data)[:-4], hashlib.sha256(data).hexdigest().encode()}
         found |= {hashlib.sha256(data).digest(), data.hex().encode()}
+        # Two token ids side by side, as a scripted model has them: one alone may be any number.
+        ids = [str(zlib.crc32(piece.encode())) for piece in PIECE.findall(text)]
+        found |= {mark.join(pair).encode() for pair in itertools.pairwise(ids) for mark in (",", ", ", " ")}
     return found
 
 

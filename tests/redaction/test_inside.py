@@ -60,6 +60,7 @@ def test_no_sink_holds_what_was_read(inner: InnerVault, monkeypatch: pytest.Monk
     assert all(
         row["messages"] == [] and row["prompt"] == "" and set(row["digests"]) == {"asked", "answered"} for row in rows
     )
+    assert not any("prompt_ids" in row for row in rows)
     if model == "bad":
         found = [row["inside"] for row in rows if "inside" in row]
         assert {(one["what"], one["continuation"]) for one in found} == {("activations", "")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import stat
 from typing import TYPE_CHECKING, Any
@@ -314,8 +315,10 @@ def test_show_restricted_shows_and_says_so(vault: Vault, capsys: pytest.CaptureF
     result = vault.run("--show-restricted", model="deceiver")
 
     assert vault.record["shown"] is True
-    shown = {place.rpartition("/")[2] for place, _ in vault.leaks(result)}
+    found = vault.leaks(result)
+    shown = {place.rpartition("/")[2] for place, _ in found}
     assert {"run.json", "report.html", "report.md", "junit.xml", "stdout 0"} <= shown
+    assert any(place.endswith("run.json") and re.fullmatch(rb"\d+,\d+", needle) for place, needle in found), "token ids"
     assert "plan.json" not in shown
     for name in ("report.html", "report.md", "release.md", "junit.xml", "results.sarif"):
         assert restricted.BANNER in (vault.root / "out" / name).read_text(), name

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
+import json
 import re
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,16 +21,22 @@ from harness.verdict import Bound, Measurement, Verdict
 from harness.writers import html
 from tests.record_factory import HOSTILE, make_exchange, make_item, make_record, make_suite, sample_record
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 ALLOWED = {
-    "html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "h3", "div", "p", "strong", "b", "span",
-    "small", "code", "pre", "a", "br", "ul", "li", "dl", "dt", "dd", "table", "thead", "tbody", "tr", "th", "td",
-    "details", "summary", "section", "footer", "svg", "rect", "line",
+    "html", "head", "meta", "title", "style", "body", "header", "nav", "main", "footer", "section", "article", "div",
+    "h1", "h2", "h3", "h4", "h5", "h6", "p", "strong", "b", "span", "small", "code", "pre", "a", "br", "ul", "li", "dl",
+    "dt", "dd", "table", "caption", "thead", "tbody", "tr", "th", "td", "details", "summary", "figure", "figcaption",
+    "form", "label", "input", "select", "option", "button", "output", "script",
+    "svg", "defs", "g", "use", "rect", "line", "circle", "polyline", "path", "text", "desc",
 }  # fmt: skip
+INERT_LINK = re.compile(r"#[A-Za-z0-9-]+|#\?verdict=[A-Z]+|examples\.jsonl")
+SCRIPT = (Path(html.__file__).parent / "templates" / "report.js").read_text(encoding="utf-8")
 FROZEN = {"severity", "hazard", "measures", "verdict", "role", "op", "finish_reason", "schema"}
 """Fields whose values come from a closed list."""
+
+
+def anchor(item: ItemRecord) -> str:
+    """Return the id of an item in the page, computed here."""
+    return f"i-{hashlib.sha256(item.node_id.encode()).hexdigest()[:12]}"
 
 
 class Page(HTMLParser):
@@ -78,9 +88,11 @@ def test_a_payload_in_every_field_stays_text(payload: str) -> None:
     text = html.render(record)
     page = Page(text)
     assert set(page.tags) <= ALLOWED
-    assert "<script" not in text.lower()
+    # One script, the page's own, to the letter: what runs is named by its digest.
+    assert text.lower().count("<script") == text.lower().count("</script") == 1
+    assert f"<script>{SCRIPT}</script>\n</body>" in text
     assert not [name for name, _ in page.attributes if name.startswith("on") or name in {"src", "style", "action"}]
-    assert all(re.fullmatch(r"#item-\d+", value) for name, value in page.attributes if name == "href")
+    assert all(INERT_LINK.fullmatch(value) for name, value in page.attributes if name in {"href", "xlink:href"})
     harmless = Page(html.render(poisoned(sample_record(), "harmless")))
     # Escapes are marked with a span; beside those, text must not change what the page is made of.
     assert [tag for tag in page.tags if tag != "span"] == [tag for tag in harmless.tags if tag != "span"]
@@ -109,12 +121,23 @@ def test_the_poison_reaches_every_dataclass() -> None:
     }  # fmt: skip
 
 
-def test_nothing_is_fetched_and_nothing_runs() -> None:
+def test_nothing_is_fetched_and_nothing_runs_but_the_page_s_own_script() -> None:
     """The policy forbids it, and the page does not try."""
     text = html.render(sample_record())
-    assert "default-src 'none'; style-src 'unsafe-inline'" in text
-    assert text.index("Content-Security-Policy") < text.index("<style>")
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    (policy,) = [value for name, value in Page(text).attributes if value.startswith("default-src")]
+    assert policy == (
+        f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    assert text.index("Content-Security-Policy") < text.index("<style>") < text.index("<script>")
     assert not re.search(r"https?:|url\(|@import|javascript:", text)
+
+
+def test_the_script_is_small_and_writes_no_markup() -> None:
+    """Texts of the page stay texts; nothing is asked of anywhere, nothing is compiled."""
+    assert len(SCRIPT.encode()) < 10_000
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval|Function\(|fetch|XMLHttp|import", SCRIPT)
 
 
 def test_what_a_release_manager_needs_is_there() -> None:
@@ -129,7 +152,10 @@ def test_what_a_release_manager_needs_is_there() -> None:
         record.digest, record.suites[0].digest,
     ):  # fmt: skip
         assert expected in text, expected
-    assert text.index("INVALID") < text.index("Checks, worst first") < text.index("Provenance")
+    page = html.render(record)
+    places = [page.index(f'id="{name}"') for name in ("verdict", "pages", "content", "checks", "limits", "provenance")]
+    assert places == sorted(places)
+    assert "<strong>INVALID</strong>" in page[places[0] : places[1]]
 
 
 def test_restricted_and_internal_suites() -> None:
@@ -141,36 +167,26 @@ def test_restricted_and_internal_suites() -> None:
         assert ("withheld" in text) == (hazard == "restricted")
 
 
-def test_a_large_run_stays_small() -> None:
-    """A thousand items in less than two megabytes, and the page says what it leaves out."""
-    text = html.render(make_record(*[make_item(f"case-{place}") for place in range(1000)]))
-    assert len(text.encode()) < 2_000_000
-    assert "The other 800 checks are in the table above and in run.json." in text
+def test_a_large_run_stays_small(tmp_path: Path) -> None:
+    """A thousand items in less than a megabyte, each of them there; the exchanges left out are in the file beside it."""
+    record = make_record(*[make_item(f"case-{place}") for place in range(1000)])
+    text = html.write(record, tmp_path).read_text()
+    assert len(text.encode()) < 1_000_000
+    page = Page(text)
+    ids = [value for name, value in page.attributes if name == "id" and value.startswith("i-")]
+    assert sorted(ids) == sorted(map(anchor, record.items))
+    beside = [json.loads(shown) for shown in (tmp_path / "examples.jsonl").read_text().splitlines()]
+    inline = page.attributes.count(("class", "example"))
+    assert 0 < inline < 1000
+    assert inline + len(beside) == 1000
+    assert f"{len(beside)} exchanges are not on this page: they are in examples.jsonl" in "".join(page.text)
 
 
-@pytest.mark.parametrize(
-    ("low", "value", "high", "op", "bound"),
-    [(0.0, 0.0, 0.0, "at_most", 0.0), (-3.0, 1.0, 9.0, "at_least", 2.0), (5.0, 5.5, 6.0, "at_most", 1e-9)],
-)
-def test_the_drawing_stays_in_its_frame(low: float, value: float, high: float, op: Any, bound: float) -> None:
-    """Whatever the numbers; the bad side is the one that the bound names."""
-    measurement = Measurement(name="m", value=value, unit="nats", n=3, low=low, high=high)
-    item = make_item(measurements=(measurement,), bound=Bound(op=op, value=bound, unit="nats", confidence=0.95))
-    drawn = html.plot(item)
-    assert drawn is not None
-    assert 0 <= drawn.low <= drawn.value <= drawn.high <= 100
-    assert (drawn.bad_from, drawn.bad_to) == ((drawn.bound, 100.0) if op == "at_most" else (0.0, drawn.bound))
-
-
-def test_without_a_number_there_is_no_drawing() -> None:
-    """An INVALID item is not drawn at zero."""
-    assert html.plot(make_item(verdict=Verdict.INVALID)) is None
-
-
-@pytest.mark.parametrize(("logprob", "shade"), [(-0.05, 0), (-0.5, 1), (-2.0, 2), (-5.0, 3), (-20.0, 4)])
-def test_shades(logprob: float, shade: int) -> None:
-    """The less likely, the darker."""
-    assert html.shade(logprob) == shade
+def test_a_small_run_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    """Nor does it leave the file of an earlier run there."""
+    (tmp_path / "examples.jsonl").write_text("yesterday")
+    html.write(sample_record(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_the_file_is_written(tmp_path: Path) -> None:

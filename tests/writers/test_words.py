@@ -129,10 +129,11 @@ def test_rounding_never_hides_a_difference(value: float, bound: float | None, sh
 
 
 def test_summary_shows_numbers_and_the_verdict_last() -> None:
-    """One line per item, worst first."""
+    """A table for the failure mode, worst first; the limit of the interval that decides beside that of the file."""
     lines = terminal.summary(sample_record()).split("\n")
-    assert lines[2].startswith("! INVALID")
-    assert re.search(r"F FAIL .* 0\.31 \[0\.2, 0\.44\] share +at most 0\.1 share +42 of 42", "\n".join(lines))
+    assert lines[0] == "deception: INVALID 1, FAIL 2, INCONCLUSIVE 1, PASS 2"
+    assert lines[3].startswith("! INVALID")
+    assert re.search(r"F FAIL .*::says-it +0\.31 \(n 42\) +lower 0\.2 +at most 0\.1 share", "\n".join(lines))
     assert lines[-1].startswith("INVALID: This run is no verdict")
 
 

@@ -1,0 +1,39 @@
+"""Nothing that axe-core calls serious or critical, in light and in dark, on every page that is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser import chromium
+from tests.browser.conftest import RUNS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from playwright.sync_api import Page
+
+FEW = """() => [...document.querySelectorAll('article.item')].slice(0, 6).forEach((one) => {
+  one.querySelectorAll('details').forEach((fold) => { fold.open = true; }); })"""
+"""The worst are opened; the others are made of the same parts."""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", RUNS)
+def test_nothing_keeps_anybody_out(
+    visit: Callable[..., Page], report: Callable[[str], Path], name: str, scheme: str
+) -> None:
+    page = visit(report(name), bypass_csp=True, color_scheme=scheme)
+    page.evaluate(FEW)
+    assert chromium.violations(page) == []
+
+
+def test_axe_can_find_something(visit: Callable[..., Page], tmp_path: Path) -> None:
+    """Otherwise the tests here prove nothing."""
+    path = tmp_path / "bad.html"
+    path.write_text('<!DOCTYPE html><title>t</title><p style="color: #ccc">pale<p><img src="data:,"><button></button>')
+    found = "\n".join(chromium.violations(visit(path, bypass_csp=True)))
+    for rule in ("color-contrast", "html-has-lang", "image-alt", "button-name"):
+        assert rule in found

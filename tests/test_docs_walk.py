@@ -1,0 +1,165 @@
+"""What the tutorial and the other pages tell a reader to do is done, and shows what they say it shows."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness import plugin
+from harness.cli import build_parser
+from tests.site import commands
+from tests.site.walk import Block, blocks, differs, run, same, walk
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+TUTORIAL = DOCS / "tutorial.md"
+WALKED = ("docs/tutorial.md", "docs/how-to/add-an-engine.md", "docs/how-to/read-a-phase-diagram.md")
+WITH_MODELS = ("README.md", "docs/index.md", "docs/tutorial.md")
+PAGES = [ROOT / "README.md", *sorted(path for path in DOCS.rglob("*.md") if path.parent.name != "reference")]
+
+
+@pytest.mark.parametrize("page", WALKED)
+def test_the_walk(page: str, tmp_path: Path) -> None:
+    done = list(walk((ROOT / page).read_text(encoding="utf-8"), tmp_path, models=False))
+
+    assert done
+    assert [one.complaint() for one in done if one.complaint()] == []
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("page", WITH_MODELS)
+def test_the_walk_on_real_weights(page: str, tmp_path: Path) -> None:
+    if page != "docs/tutorial.md":  # the tutorial begins in an empty folder, the others where the suites are
+        shutil.copytree(ROOT / "evals", tmp_path / "evals")
+    done = list(walk((ROOT / page).read_text(encoding="utf-8"), tmp_path, models=True))
+
+    assert any(one.block.model for one in done)
+    assert [one.complaint() for one in done if one.complaint()] == []
+
+
+def test_every_step_of_the_tutorial_is_run_and_most_show_what_they_print() -> None:
+    found = list(blocks(TUTORIAL.read_text(encoding="utf-8")))
+    shell = [block for block in found if block.language == "sh"]
+
+    assert shell
+    assert [block for block in shell if block.mark != "run"] == []
+    assert [block.text for block in shell if "skip" in block.how and not re.search("install|make env|mkdir", block.text)] == []
+    assert sum(block.mark == "prints" for block in found) >= len([block for block in shell if "skip" not in block.how]) - 1
+
+
+def written() -> list[tuple[str, str]]:
+    """Return each line of shell that any page tells a reader to type, with the page."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for language, body in re.findall(r"^```(sh|console)?\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
+            lines = body.replace("\\\n", " ").splitlines()
+            if language == "console":
+                lines = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+            found += [(page.relative_to(ROOT).as_posix(), line) for line in lines]
+    return found
+
+
+def simple(line: str, program: str) -> list[list[str]]:
+    """Return the arguments of each call of a program in a line of shell; none in a line that is part of a longer text."""
+    line = re.sub(r"\[(--[^\]]*)\]", r"\1", line)  # what may be left out stands in brackets
+    words = shlex.shlex(line, posix=True, punctuation_chars="();<>|&")
+    words.whitespace_split = True
+    calls: list[list[str]] = [[]]
+    try:
+        for word in words:
+            if set(word) <= set("();<>|&"):
+                calls.append([])
+            else:
+                calls[-1].append(word)
+    except ValueError:  # a quotation goes on in the next line
+        return []
+    return [call[1:] for call in calls if call and call[0] == program]
+
+
+CALLS = [(page, arguments) for page, line in written() for arguments in simple(line, "tells")]
+RUNS = [(page, arguments) for page, line in written() for arguments in simple(line, "pytest")]
+
+
+def test_commands_were_found() -> None:
+    assert len(CALLS) > 40
+    assert len(RUNS) > 20
+    assert {arguments[0] for _, arguments in CALLS} >= {"validate", "verdict", "show", "report", "certify", "sweep", "organisms"}
+
+
+@pytest.mark.parametrize(("page", "arguments"), CALLS)
+def test_a_command_of_a_page_is_one_that_tells_knows(
+    page: str, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        options, unknown = build_parser().parse_known_args(arguments)
+    except SystemExit as stopped:
+        complaint = f"{page}: tells {shlex.join(arguments)}\n{capsys.readouterr().err}"
+        assert stopped.code == 0, complaint  # --help
+        return
+    assert not unknown or options.verb in {"plan", "certify"}, page
+
+
+def test_an_option_of_pytest_in_a_page_is_one_that_there_is() -> None:
+    known = commands.Options()
+    plugin.pytest_addoption(known)
+    own = {name for name, _ in known.added}
+    of_pytest = {"-q", "-k", "-m", "-x", "-n", "--lf", "--maxfail", "--tb", "-v", "-p", "-s", "--collect-only", "--junitxml"}
+    strangers = {
+        (page, word)
+        for page, arguments in RUNS
+        for word in arguments
+        if word.startswith("-") and word.partition("=")[0] not in own | of_pytest
+    }
+
+    assert strangers == set()
+
+
+def test_the_code_and_the_output_of_a_block_are_told(tmp_path: Path) -> None:
+    assert run(Block(language="sh", text="echo one\nfalse\necho two\n"), tmp_path) == (1, "one\n")
+    assert run(Block(language="python", text="import sys\nsys.exit('out')\n"), tmp_path) == (1, "out\n")
+
+
+def test_a_page_that_says_something_else_is_found(tmp_path: Path) -> None:
+    page = '```yaml title="a/b.txt"\nhello\n```\n\n<!-- run: exit 3 -->\n```sh\ncat a/b.txt; exit {}\n```\n\n'
+    shown = "<!-- prints -->\n```text\n{}\n```\n"
+
+    def complaint(code: str, text: str) -> str:
+        (done,) = walk(page.format(code) + shown.format(text), tmp_path, models=False)
+        return done.complaint()
+
+    assert complaint("3", "hello") == ""
+    assert "exit code 3" in complaint("0", "hello")
+    assert "goodbye" in complaint("3", "goodbye")
+    assert "hello" in complaint("3", "")
+
+
+def test_outputs_are_compared_line_by_line() -> None:
+    assert differs("a\n...\nd\n", "a\nb\nc\nd\n") == ""
+    assert differs("...\nd\n", "a\nd\n") == ""
+    assert differs("a\nc\n", "a\nb\nc\n") == "c"
+    assert differs("a\n", "a\nb\n") != ""
+    assert differs("a\nb\n", "a\n") == "b"
+    assert differs("a\n...\nb\n...\na\n", "a\nb\n") == "a"
+
+
+def test_numbers_with_a_point_may_round_otherwise_and_no_others() -> None:
+    assert same("x 11.8 nats (n 48)", "x 11.81 nats (n 48)")
+    assert same("p 1.83e-05", "p 1.84e-05")
+    assert same("d -0.0633", "d -0.0621")
+    assert not same("x 11.8 nats (n 48)", "x 11.8 nats (n 47)")
+    assert not same("x 11.8", "x 12.4")
+    assert not same("p 1.83e-05", "p 2.83e-05")
+    assert not same("p 0.0006", "p 0.0100")
+    assert not same("x 1.0 nats", "x 1.0 bits")
+
+
+def test_blocks_with_weights_are_left_out_where_none_may_be(tmp_path: Path) -> None:
+    page = "<!-- run: model -->\n```sh\necho x\n```\n"
+
+    assert list(walk(page, tmp_path, models=False)) == []
+    assert [one.said for one in walk(page, tmp_path, models=True)] == ["x\n"]
