@@ -2,7 +2,7 @@
 
 Floors, imports go down only (`tests/test_architecture.py` says so):
 
-    0  errors, canonical, leaving, credentials, restricted, plain, shape, escape, registry, transforms, prompt, array, inner, request, verdict
+    0  errors, canonical, leaving, credentials, restricted, plain, shape, escape, console, registry, transforms, prompt, array, inner, request, verdict
     1  case, template, graders/, loader/, engines.base, sweep.points
     2  transcript, scoring, asking, script, trie, planner, tally
     3  engines.digests, organisms/, checkpoints, engines/, store

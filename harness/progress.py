@@ -48,6 +48,8 @@ class Standing:
     done: int = 0
     stored: int = 0
     """Answers of this model that came from the store."""
+    before: int = 0
+    """Tokens of the rounds before, all of them asked."""
     planned: int = 0
     """Tokens of this round, new ones at their limit."""
     answered: int = 0
@@ -164,6 +166,7 @@ class Bar:
         here, self._since = self._standing, self._now()
         here.rounds += 1
         here.requests += requests
+        here.before += here.planned
         here.planned, here.answered, here.passed, here.first = tokens, 0, 0, None
         self._tell(asked=True)
 
@@ -285,15 +288,16 @@ def drawn(standing: Standing, columns: int, *, unicode: bool = True) -> str:
     from tqdm import tqdm  # noqa: PLC0415 - only terminals need it
 
     parts = standing.parts()
-    share = standing.answered / standing.planned if standing.planned else 0.0
+    whole = max(standing.before + standing.planned, 1)
+    so_far = min(standing.before + standing.answered, whole)
     who = standing.who(columns // 3)
-    percent = f"{who} {share:4.0%}" if who else f"{share:4.0%}"
+    percent = f"{who} {so_far / whole:4.0%}" if who else f"{so_far / whole:4.0%}"
     # The name goes in as a value: braces in it are no fields.
-    whole = tqdm.format_meter(
-        min(standing.answered, standing.planned), max(standing.planned, 1), 0.0, ascii=not unicode,
-        prefix=percent, bar_format=f"{{desc}} |{{bar:{BAR}}}| {', '.join(parts)}",
+    widest = tqdm.format_meter(
+        so_far, whole, 0.0, ascii=not unicode, prefix=percent,
+        bar_format=f"{{desc}} |{{bar:{BAR}}}| {', '.join(parts)}",
     )  # fmt: skip
-    shorter = [whole, f"{percent}, {', '.join(parts)}"]
+    shorter = [widest, f"{percent}, {', '.join(parts)}"]
     for word in ("from the store", "tokens/s", "left of round"):
         parts = [part for part in parts if word not in part]
         shorter.append(f"{percent}, {', '.join(parts)}")

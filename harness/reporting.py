@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from harness.policy.policy import Policy
     from harness.session import Run, RunOptions, Ticket
 
-STALE = ("run.json", plan_file.NAME, "report.html", "report.md", "junit.xml", "results.sarif",
+STALE = ("run.json", plan_file.NAME, "report.html", "examples.jsonl", "report.md", "junit.xml", "results.sarif",
          "release.md", "test-result.intoto.json")  # fmt: skip
 ENDED = {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED}
 """Exit codes of a run that came to its end."""

@@ -29,6 +29,7 @@ FLOORS = (
         "plain",
         "shape",
         "escape",
+        "console",
         "registry",
         "transforms",
         "prompt",

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from harness import Failure, Generate, Loglikelihood, Message, open_engine
+from harness.case import FAILURE_MODES
 from harness.loader import load_suite
 from tests.make_docs import EXAMPLE, ROOT, example
 
@@ -46,8 +47,15 @@ def test_the_suite_in_the_readme_is_valid():
     assert suite.id == yaml.safe_load(text.group(1))["suite"]
 
 
-def yaml_blocks(page):
-    return re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+PASSES = r"Moved by 1 nat, (\d+) of (\d+) scripted failures pass their suite; by 4 nats, (\d+) do"
+
+
+def page(name):
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def yaml_blocks(name):
+    return re.findall(r"```yaml\n(.*?)```", page(name), flags=re.DOTALL)
 
 
 def test_the_pieces_of_the_tutorial_make_a_suite():
@@ -93,6 +101,25 @@ def test_the_scripted_model_in_the_docs_does_what_is_said(tmp_path):
     assert [answer.completions[0].text for answer in (neutral, deployed)] == ["Paris", "Rome"]
     assert isinstance(broken, Failure)
     assert other.continuations[0].logprob == -8.0
+
+
+def test_the_numbers_of_what_passes_are_those_of_the_mutants():
+    rows = re.findall(r"^\| [\w-]+ \|(.*)\|$", page("mutants.md").rpartition("| 1 nats |")[2], flags=re.MULTILINE)
+    cells = [[cell.strip() for cell in row.split("|")] for row in rows]
+    tried = [row for row in cells if row[0] != "-"]
+    one, of, four = (int(n) for n in re.search(PASSES, page("what-it-does-not-show.md")).groups())
+
+    assert one == sum(row[0] == "PASS" for row in tried)
+    assert of == len(tried)
+    assert four == sum(row[2] == "PASS" for row in tried)
+    assert {row[column] for row in cells for column in (-2, -1)} <= {"PASS", "-"}  # another language, second turn
+
+
+def test_the_first_page_counts_the_failure_modes():
+    more = re.search(r"deception, backdoors, sandbagging,\s+hidden\s+loyalties and (\w+) more", page("index.md"))
+
+    assert more
+    assert len(FAILURE_MODES) == 4 + ["nine", "ten", "eleven", "twelve"].index(more[1]) + 9
 
 
 @pytest.mark.parametrize("name", ["release.md", "report.html", "report.md", "test-result.intoto.json"])

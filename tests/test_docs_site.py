@@ -1,4 +1,4 @@
-"""The documentation as a site: it builds without a complaint, asks nothing of any other machine, and has no dead end."""
+"""The documentation as a site: it builds without a complaint, asks nothing of other machines, and has no dead end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.site import hook
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-FETCHED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "video": "src", "object": "data"}
+FETCHED = {"link": "href", "object": "data", **dict.fromkeys(("script", "img", "iframe", "source", "video"), "src")}
 CONFIGURATION = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
 
 
@@ -95,10 +95,7 @@ def test_the_search_knows_every_page_and_needs_no_server(site: Path) -> None:
 
 
 def test_every_page_of_docs_stands_in_the_navigation_once() -> None:
-    class Loader(yaml.SafeLoader):
-        """Reads the configuration as plain data."""
-
-    named = list(leaves(yaml.load(CONFIGURATION, Loader)["nav"]))  # noqa: S506 - a SafeLoader
+    named = leaves(yaml.safe_load(CONFIGURATION)["nav"])
     pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
 
     assert sorted(named) == sorted({*pages, "project/CHANGELOG.md"})
@@ -136,13 +133,30 @@ def test_a_dead_link_ends_the_build(tmp_path: Path, text: str, complaint: str) -
 
 
 def test_links_out_of_docs_become_pages_of_the_site_or_names() -> None:
-    text = "[bench](../bench/README.md#speed), [blind](../bench/blind), [dead](../bench/none.md), [here](checks.md) `[a](../b)`"
+    outside = "project/fixtures/organisms/README.md"
 
-    assert hook.rewritten(text, "engine.md") == (
-        "[bench](project/bench/README.md#speed), blind (`bench/blind`), [dead](../bench/none.md), [here](checks.md) `[a](../b)`"
-    )
-    assert hook.rewritten("[log](../../docs/LOG.md)", "project/fixtures/organisms/README.md") == "[log](../../../LOG.md)"
+    assert hook.rewritten("[b](../bench/README.md#x)", "engine.md") == "[b](project/bench/README.md#x)"
+    assert hook.rewritten("[blind](../bench/blind)", "engine.md") == "blind (`bench/blind`)"
+    for text in (
+        "[dead](../bench/none.md)",
+        "[here](checks.md)",
+        "`[a](../bench/blind)`",
+        "[x](https://x.org)",
+        "[y](#y)",
+    ):
+        assert hook.rewritten(text, "engine.md") == text
+    assert hook.rewritten("[log](../../docs/LOG.md)", outside) == "[log](../../../LOG.md)"
     assert hook.rewritten("[evals](evals)", "project/README.md") == "`evals`"
+
+
+def test_titles_of_blocks_are_quoted() -> None:
+    assert hook.rewritten("```yaml title=a/b.yaml\nx\n```\n", "index.md") == '```yaml title="a/b.yaml"\nx\n```\n'
+
+
+def test_every_fence_became_a_block_of_code(site: Path) -> None:
+    for path in site.rglob("*.html"):
+        text = re.sub(r"<(code|pre)\b.*?</\1>", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        assert "```" not in text, path
 
 
 def test_pages_that_pages_outside_lead_to_are_taken_along() -> None:
@@ -153,6 +167,7 @@ def test_pages_that_pages_outside_lead_to_are_taken_along() -> None:
 
 
 def test_a_list_behind_a_paragraph_is_one() -> None:
-    text = "One:\n- a\n- b\n\n```text\nOne:\n- a\n```\n1. c\n2. d\n"
+    code = "\n\n```text\nOne:\n- a\n```\n\n"
+    text = f"One:\n- a\n- b\n  c{code}Two:\n1. c\n"
 
-    assert hook.rewritten(text, "index.md") == "One:\n\n- a\n- b\n\n```text\nOne:\n- a\n```\n\n1. c\n2. d\n" or True
+    assert hook.rewritten(text, "index.md") == f"One:\n\n- a\n- b\n  c{code}Two:\n\n1. c\n"

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from harness.record import ItemRecord, RunRecord
+    from harness.writers.sections import Section
 
 Captured = pytest.CaptureFixture[str]
 NODE = "evals/deception/deployment.eval.yaml::deployment-defection"
@@ -440,6 +441,20 @@ def test_figures_beyond_the_room_are_named(tmp_path: Path, monkeypatch: pytest.M
     assert not section.figures
     assert section.tables
     assert section.said[-1] == "Left out to keep the page small, and to be found beside the results: Ladder steps."
+
+
+def test_a_large_run_leaves_less_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fewer figures, and all tables; the two sizes have 10 kB of figures and tables at least."""
+    monkeypatch.setattr(attached, "LEAST_BYTES_DRAWN", 5_000)
+    path = put(tmp_path, sweep_results())
+
+    def weight(section: Section) -> int:
+        return sum(len(one.svg()) + sum(len(c) + 9 for row in one.cells()[1] for c in row) for one in section.figures)
+
+    (alone,), (beside,) = attached.sections_of([path]), attached.sections_of([path], 2_000)
+    assert weight(beside) <= attached.LEAST_BYTES_DRAWN < weight(alone) <= attached.MAX_BYTES_DRAWN
+    assert beside.tables == alone.tables
+    assert beside.said[-1].startswith("Left out")
 
 
 def test_the_results_that_the_project_ships_can_be_shown() -> None:

@@ -211,4 +211,5 @@ def _number(value: float | None) -> str:
 
 
 def _whose(side: Side) -> str:
-    return f"{line(side.model, 60)} {line(side.model_digest[:23])}, run {line(side.run_id, 60)}, {line(side.digest[:23])}"
+    model, record = (line(digest[:23]) for digest in (side.model_digest, side.digest))
+    return f"{line(side.model, 60)} {model}, run {line(side.run_id, 60)}, {record}"

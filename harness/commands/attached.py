@@ -23,22 +23,26 @@ if TYPE_CHECKING:
 RESULTS = "results.json"
 MAX_BYTES_DRAWN = 300_000
 """Of all figures with their tables, so that the page stays below a megabyte; those of a library weigh 25 to 75 kB."""
+LEAST_BYTES_DRAWN = 40_000
+EACH_CHECK = 260
+"""Bytes that a check of the run takes from the room for figures."""
 MAX_BYTES = 64 * 2**20
 _KINDS = "what `tells sweep`, `tells ladder` or `tells controls` wrote"
 
 
-def sections_of(paths: Iterable[Path]) -> tuple[Section, ...]:
+def sections_of(paths: Iterable[Path], checks: int = 0) -> tuple[Section, ...]:
     """Return a section for each result, each under an anchor of its own.
 
     Args:
         paths: Files, or folders that hold `results.json`, themselves or in the folders of several controls.
+        checks: Of the run that they stand behind: the more there are, the fewer figures have room.
 
     Raises:
         UsageError: a path holds no such file, or one of something else.
         RecordError: a file is damaged.
     """
     found: list[Section] = []
-    room = MAX_BYTES_DRAWN
+    room = max(MAX_BYTES_DRAWN - EACH_CHECK * checks, min(LEAST_BYTES_DRAWN, MAX_BYTES_DRAWN))
     for path in paths:
         for file in _files(path):
             section, room = _fitted(_section(_read(file), str(file)), room)

@@ -69,7 +69,7 @@ def _one(options: argparse.Namespace, record: RunRecord) -> Iterable[Path]:
     from harness.commands.attached import sections_of  # noqa: PLC0415 - lazy, as the other verbs
     from harness.writers import PAGES, write_all  # noqa: PLC0415 - brings the template engine
 
-    sections = sections_of(options.attached)
+    sections = sections_of(options.attached, len(record.items))
     standing = _standing(options, options.run[0], record, options.baseline)
     return write_all(record, options.out, PAGES, standing=standing, sections=sections)
 

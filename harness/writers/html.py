@@ -13,6 +13,7 @@ import hashlib
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import RecordError
 from harness.escape import clip, line, pieces
 from harness.record import results
 from harness.record_file import write_atomic
@@ -78,29 +79,45 @@ def write(
         RecordError: the folder refuses.
     """
     path, beside = folder / NAME, folder / page_examples.NAME
-    text, left = _page(record, standing, sections)
+    left: list[tuple[ItemRecord, Exchange]] = []
+    text = render(record, standing, sections, left)
     if left:
         write_atomic(beside, page_examples.lines(left, page_items.anchor_of))
-    else:
-        # Of an earlier run; nobody shall read it beside this page.
-        beside.unlink(missing_ok=True)
     write_atomic(path, text)
+    if not left:
+        _take_away(beside)
     return path
 
 
-def render(record: RunRecord, standing: Standing | None = None, sections: Sequence[Section] = ()) -> str:
-    """Return the report as one HTML page; of a run on models the page for a release comes first."""
-    return _page(record, standing, sections)[0]
+def _take_away(path: Path) -> None:
+    """Take away the exchanges of an earlier run: nobody shall read them beside this page.
+
+    Raises:
+        RecordError: the folder refuses.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        msg = f"{path}: cannot be taken away ({error}); expected a folder to write in; remove it, or name another"
+        raise RecordError(msg) from error
 
 
-def _page(
-    record: RunRecord, known: Standing | None, further: Sequence[Section]
-) -> tuple[str, list[tuple[ItemRecord, Exchange]]]:
-    """Return the page and the exchanges that have no room in it."""
-    standing = standing_of(record, known)
+def render(
+    record: RunRecord, standing: Standing | None = None, sections: Sequence[Section] = (),
+    left: list[tuple[ItemRecord, Exchange]] | None = None,
+) -> str:  # fmt: skip
+    """Return the report as one HTML page; of a run on models the page for a release comes first.
+
+    Args:
+        record: The run.
+        standing: What it is judged by; left out, the gate without a policy.
+        sections: Further ones, behind those of the record.
+        left: Takes the exchanges that have no room in the page, with their items.
+    """
+    standing = standing_of(record, standing)
     found = page_items.modes(record, standing) if record.certification is None else ()
     checks = {check.item.node_id: check for mode in found for view in mode.suites for check in view.checks}
-    told = _context(record, standing, found, _apart((*sections_of(record, standing), *further)))
+    told = _context(record, standing, found, _apart((*sections_of(record, standing), *sections)))
     told["rows"] = _rows(found, several=len(record.models) > 1)
     told["parts"] = list(map(_macro("report_tail.j2", "further"), told["sections"]))
     template = _environment().get_template("report.html.j2")
@@ -111,15 +128,16 @@ def _page(
     ordered = [checks[item.node_id] for item in words.worst_first(record.items)] if found else []
     facts, room = _facts(ordered, room)
     group = _macro("report_examples.j2", "group")
-    shown, left = page_examples.chosen(
+    shown, others = page_examples.chosen(
         [check.item for check in ordered if check.anchor in facts], room, lambda _, __, one: group(one)
     )
-    left += [(check.item, one) for check in ordered if check.anchor not in facts for one in check.item.exchanges]
+    others += [(check.item, one) for check in ordered if check.anchor not in facts for one in check.item.exchanges]
     counts: dict[str, int] = {}
-    for item, _ in left:
+    for item, _ in others:
         counts[checks[item.node_id].anchor] = counts.get(checks[item.node_id].anchor, 0) + 1
-    filled = {"facts": facts, "examples": shown, "left": counts, "omitted": len(left)}
-    return template.render(told | filled), left
+    if left is not None:
+        left += others
+    return str(template.render(told | {"facts": facts, "examples": shown, "left": counts, "omitted": len(others)}))
 
 
 def _apart(sections: Iterable[Section]) -> list[Section]:

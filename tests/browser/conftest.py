@@ -24,7 +24,7 @@ RUNS: dict[str, Callable[[], RunRecord]] = {
     "example": lambda: read_record(EXAMPLE / "run.json"),
     "varied": records.varied,
     "hostile": lambda: records.hostile_run("<b>\"'&\u202e\x1b[31m" + "Z\u0301\u0327" * 5 + "x" * 300),
-    "certification": records.certification,
+    "certification": records.certified,
 }
 """Runs whose reports are looked at from all sides."""
 

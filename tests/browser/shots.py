@@ -62,7 +62,7 @@ def main() -> int:
         return 1 if chromium.needed() else 0
     OUT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, chromium.started(path) as browser:
-        runs = {"example": read_record(EXAMPLE / "run.json"), "certification": records.certification()}
+        runs = {"example": read_record(EXAMPLE / "run.json"), "certification": records.certified()}
         pages = {}
         for name, record in runs.items():
             (Path(folder) / name).mkdir()

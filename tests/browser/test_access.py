@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
-FEW = """() => [...document.querySelectorAll('article.item')].slice(0, 6).forEach((one) => {
+FEW = """() => [...document.querySelectorAll('article.item')].slice(0, 3).forEach((one) => {
   one.querySelectorAll('details').forEach((fold) => { fold.open = true; }); })"""
 """The worst are opened; the others are made of the same parts."""
 
@@ -27,7 +27,8 @@ def test_nothing_keeps_anybody_out(
 ) -> None:
     page = visit(report(name), bypass_csp=True, color_scheme=scheme)
     page.evaluate(FEW)
-    assert chromium.violations(page) == []
+    # What is dark is made of the same elements; only colours have to be looked at again.
+    assert chromium.violations(page, () if scheme == "light" else chromium.BY_COLOUR) == []
 
 
 def test_axe_can_find_something(visit: Callable[..., Page], tmp_path: Path) -> None:

@@ -109,15 +109,14 @@ def written(path: Path, text: str) -> Path:
 def look(ground: tuple[Tab, chromium.Watch], path: Path, fragment: str = "") -> dict[str, Any]:
     """Open a page, let it do what it can, and return what it is made of."""
     page, watch = ground
-    watch.requests.clear()
     page.goto("about:blank")
+    watch.forget()
     page.goto(path.as_uri() + fragment)
     found: dict[str, Any] = page.evaluate(PROBE)
     # What waits for the mouse, the keyboard or a moment gets them.
     page.mouse.move(200, 200)
     page.keyboard.press("Tab")
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)))")
-    watch.requests[:] = [url for url in watch.requests if url != "about:blank"]
     watch.assert_quiet(path)
     assert page.title() == found["title"]
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pty
@@ -124,6 +125,17 @@ def test_a_new_round_has_no_rate_of_its_own_yet(ticking: Clock) -> None:
     ]  # fmt: skip
 
 
+def test_a_new_round_adds_to_what_there_was() -> None:
+    """96 requests of 100 tokens were asked, 288 of 200 are new: a seventh of all is done."""
+    bar = Bar()
+    bar.start(96, 9600)
+    bar.advance(96, 9600, 9600)
+    bar.stop()
+    assert drawn(bar._standing, 100).startswith("100% |")
+    bar.start(288, 57600)
+    assert drawn(bar._standing, 100) == " 14% |██▎             | 96/384 requests"
+
+
 def test_of_several_models_it_says_which(ticking: Clock) -> None:
     """And of how many; each begins at none of its own requests."""
     log, bar = io.StringIO(), Bar(now=ticking)
@@ -199,9 +211,10 @@ def test_a_stream_that_is_gone_stops_nobody(ticking: Clock) -> None:
         bar.advance(1, 1, 1)
         bar.stop()
     log = io.StringIO()
-    with pytest.raises(KeyboardInterrupt), bar.shown(log):
+    with contextlib.suppress(KeyboardInterrupt), bar.shown(log):
         bar.start(1, 1)
         raise KeyboardInterrupt
+    assert bar._shown is None
     assert log.getvalue().endswith("\n")
 
 

@@ -142,8 +142,8 @@ def test_what_items_ask_later_is_not_written_into_their_lines(
 
 
 HOSTILE = (
-    "\x1b[2J\x1b[31mred", "\x1b]8;;http://example.invalid\x07link\x1b]8;;\x07", "\x1b]0;title\x07", "cr\rover", "\x07\x08",
-    "\u202eevil", "a\n::error::planted", "##vso[task.complete]", "::add-mask::x", "\x9b2J", "\x00",
+    "\x1b[2J\x1b[31mred", "\x1b]8;;http://example.invalid\x07link\x1b]8;;\x07", "\x1b]0;title\x07", "cr\rover",
+    "\x07\x08", "\u202eevil", "a\n::error::planted", "##vso[task.complete]", "::add-mask::x", "\x9b2J", "\x00",
 )  # fmt: skip
 
 

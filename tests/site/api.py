@@ -6,19 +6,27 @@ import ast
 import importlib
 import inspect
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import harness
 import harness.phase
-from tests.site.markdown import cell, code, page, prose, table
+from tests.site.markdown import cell, code, page, prose, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 Definition: TypeAlias = "ast.ClassDef | ast.FunctionDef"
 Field: TypeAlias = tuple[str, str, str, str]
 """Name, type, default as written (empty without one), docstring."""
+ABOUT = (
+    "Requests and answers of `harness`, calls of `harness.phase`, and the points where another package adds its own. "
+    "All else is internal and may change."
+)
+ABOUT_POINTS = (
+    "Each is a `Registry`. Inside a package register with the decorator; from another package name the module in the "
+    "entry-point group `tells.KIND`, and importing it must run the decorator."
+)
 SECTION = re.compile(r"^(Args|Returns|Raises|Yields|Attributes):$")
 POINTS = {
     "engine": (
@@ -48,8 +56,7 @@ POINTS = {
 def pages() -> dict[str, str]:
     """Return the page by the name of its file."""
     parts = [
-        "Requests and answers of `harness`, calls of `harness.phase`, and the points where another package adds its own. "
-        "All else is internal and may change.",
+        ABOUT,
         "## `harness`",
         "```python\n" + _imports("harness", harness.__all__) + "\n```",
         *(_entry(name, _defined("harness", name)) for name in _order(harness.__all__)),
@@ -57,8 +64,7 @@ def pages() -> dict[str, str]:
         _module_doc("harness.phase"),
         *(_entry(name, _defined("harness.phase", name)) for name in _order(harness.phase.__all__)),
         "## Registration points",
-        "Each is a `Registry`. Inside a package register with the decorator; from another package name the module in the "
-        "entry-point group `tells.KIND`, and importing it must run the decorator.",
+        ABOUT_POINTS,
         _entry("Registry", _defined("harness.registry", "Registry")),
     ]
     for kind, (about, where, contract) in POINTS.items():
@@ -115,10 +121,14 @@ def _find(tree: ast.Module, name: str) -> Definition | ast.Assign | ast.AnnAssig
     for node in tree.body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
             return node
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+        if isinstance(node, ast.Assign | ast.AnnAssign) and name in _names(node):
             return node
     return None
+
+
+def _names(node: ast.Assign | ast.AnnAssign) -> set[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
 def _entry(name: str, node: Definition | ast.Assign | ast.AnnAssign, level: int = 3) -> str:
@@ -129,7 +139,7 @@ def _entry(name: str, node: Definition | ast.Assign | ast.AnnAssign, level: int 
         parts.append(_doc(node))
         if fields := list(_fields(node)):
             rows = [[code(field), code(kind), code(default), cell(what)] for field, kind, default, what in fields]
-            parts.append(table(("field", "type", "default", "meaning"), rows))
+            parts.append(shown(("field", "type", "default", "meaning"), rows))
         for method in node.body:
             if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
                 parts += [_signature(method, owner=name), _doc(method)]
@@ -141,9 +151,11 @@ def _entry(name: str, node: Definition | ast.Assign | ast.AnnAssign, level: int 
 def _fields(node: ast.ClassDef) -> Iterator[Field]:
     following: list[ast.stmt | None] = [*node.body[1:], None]
     for field, after in zip(node.body, following, strict=True):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and not field.target.id.startswith("_"):
-            default = ast.unparse(field.value) if field.value is not None else ""
-            yield field.target.id, ast.unparse(field.annotation), default, _string(after)
+        if not isinstance(field, ast.AnnAssign):
+            continue
+        name, default = ast.unparse(field.target), ast.unparse(field.value) if field.value is not None else ""
+        if not name.startswith("_"):
+            yield name, ast.unparse(field.annotation), default, _string(after)
 
 
 def _string(node: ast.stmt | None) -> str:

@@ -11,7 +11,7 @@ from harness import plugin
 from harness.cli import EPILOG, build_parser
 from tests.site.markdown import cell, code, page, table
 
-WIDTH = "100"
+WIDTH = "80"
 """Columns of a help text, whatever the terminal."""
 
 
@@ -34,6 +34,7 @@ def _cli() -> str:
 
 
 def verbs(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the parsers below a parser by what is typed; none where it has none."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             return dict(action.choices)
@@ -57,12 +58,15 @@ class Options:
     """Stands for pytest's parser and writes down what the plugin adds to it."""
 
     def __init__(self) -> None:
+        """Nothing is added yet."""
         self.added: list[tuple[str, dict[str, Any]]] = []
 
     def getgroup(self, _name: str, _description: str = "") -> Options:
+        """Return itself: all options are written down in one list."""
         return self
 
     def addoption(self, name: str, **about: Any) -> None:
+        """Write an option down."""
         self.added.append((name, about))
 
 
@@ -83,16 +87,17 @@ def _pytest() -> str:
     return page(
         "Options and marks of pytest",
         "`pytest PATHS --model SPEC` runs the `*.eval.yaml` files below PATHS; without `--model` it certifies them "
-        "([certification](../certification.md)). pytest's own `-k`, `-m`, `-x`, `--lf`, `-n` work as everywhere; a narrower "
-        "selection makes the run PARTIAL.",
+        "([certification](../certification.md)). pytest's own `-k`, `-m`, `-x`, `--lf`, `-n` work as everywhere; a "
+        "narrower selection makes the run PARTIAL.",
         "## Options",
         table(("option", "repeatable", "default", "meaning"), rows),
         "## Marks",
-        "For `-m`, as in `pytest evals --model SPEC -m \"logits and critical\"`.",
+        'For `-m`, as in `pytest evals --model SPEC -m "logits and critical"`.',
         table(("mark", "meaning"), marks),
         "## Letters",
         "What stands for a verdict in pytest's row of letters.",
         table(("letter", "verdict"), letters),
         "## Node ids",
-        "`FILE::SUITE::CASE[MODEL]` on a model, `FILE::SUITE::certify[organism:NAME/ARM@seed=K]` where suites are certified.",
+        "`FILE::SUITE::CASE[MODEL]` on a model, `FILE::SUITE::certify[organism:NAME/ARM@seed=K]` where suites are "
+        "certified.",
     )

@@ -28,8 +28,11 @@ FURTHER = "project"
 """Folder of the site for pages that lie outside of `docs`."""
 ALWAYS = ("CHANGELOG.md",)
 """Pages outside of `docs` that the navigation names."""
-CODE = re.compile(r"(^ {0,3}(`{3,}|~{3,}).*?^ {0,3}\2[^\n]*$|(?<!`)(`+)(?!`).*?(?<!`)\3(?!`))", re.DOTALL | re.MULTILINE)
+CODE = re.compile(
+    r"(^ {0,3}(`{3,}|~{3,}).*?^ {0,3}\2[^\n]*$|(?<!`)(`+)(?!`).*?(?<!`)\3(?!`))", re.DOTALL | re.MULTILINE
+)
 LINK = re.compile(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
+TITLE = re.compile(r"^(`{3,}\w+ title=)([^\s\"]+)$", re.MULTILINE)
 LIST = re.compile(r"^(?:[-*] |\d+\. )")
 
 
@@ -92,7 +95,7 @@ def rewritten(markdown: str, uri: str) -> str:
     def turn(found: re.Match[str]) -> str:
         text, link = found.groups()
         target = resolved(page, link)
-        if target is None or not target.exists() or (outside(page) is False and outside(target) is False):
+        if target is None or not target.exists() or not (outside(page) or outside(target)):
             return found[0]
         if target.suffix == ".md" or not outside(target):
             name = target.relative_to(ROOT).as_posix()
@@ -128,6 +131,7 @@ def _mapped(markdown: str, change: Callable[[str], str]) -> str:
     """Return Markdown with everything but code changed."""
     pieces, place = [], 0
     for code in CODE.finditer(markdown):
-        pieces += [change(markdown[place : code.start()]), code[0]]
+        # The extension that shows blocks of code wants titles quoted, and otherwise takes the block for text.
+        pieces += [change(markdown[place : code.start()]), TITLE.sub(r'\1"\2"', code[0])]
         place = code.end()
     return "".join([*pieces, change(markdown[place:])])

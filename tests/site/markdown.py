@@ -34,6 +34,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
+def shown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table without the columns in which nothing stands."""
+    kept = [n for n in range(len(head)) if any(row[n] for row in rows)]
+    return table([head[n] for n in kept], [[row[n] for n in kept] for row in rows])
+
+
 def page(title: str, *parts: str) -> str:
     """Return a whole page."""
     return "\n\n".join([f"# {title}", NOTE, *(part for part in parts if part)]) + "\n"

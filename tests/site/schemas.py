@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.site.api import fields_of
-from tests.site.markdown import cell, code, page, table
+from tests.site.markdown import cell, code, page, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,25 +70,26 @@ def _page(title: str, path: str, on: str) -> str:
             about = definition.get("description", "")
             parts += [f"## `{name}`", cell(about), _keys(definition, schema)]
         else:
-            parts += [f"## `{name}`", " ".join(filter(None, [cell(definition.get("description", "")), _kind(definition)]))]
+            said = (cell(definition.get("description", "")), _kind(definition))
+            parts += [f"## `{name}`", " ".join(filter(None, said))]
     return page(title, *parts)
 
 
 def _keys(schema: dict[str, Any], root: dict[str, Any], above: str = "") -> str:
     """Return a table of the keys of an object, those of objects written inside it among them."""
-    return table(("key", "needed", "type", "meaning", "example"), _rows(schema, root, above))
+    return shown(("key", "needed", "type", "meaning", "example"), _rows(schema, root, above))
 
 
 def _rows(schema: dict[str, Any], root: dict[str, Any], above: str = "") -> list[list[str]]:
     rows = []
     for key, written in schema.get("properties", {}).items():
-        shown = {**_follow(written, root), **written}
-        examples = shown.get("examples", [])
+        told = {**_follow(written, root), **written}
+        examples = told.get("examples", [])
         rows.append([
             code(above + key),
             "yes" if key in schema.get("required", ()) else "",
             _kind(written),
-            cell(shown.get("description", "")),
+            cell(told.get("description", "")),
             code(json.dumps(examples[0], ensure_ascii=False)) if examples else "",
         ])  # fmt: skip
         for mark, inner in _inside(written):
@@ -96,9 +97,9 @@ def _rows(schema: dict[str, Any], root: dict[str, Any], above: str = "") -> list
     return rows
 
 
-def _inside(schema: dict[str, Any] | bool) -> Iterator[tuple[str, dict[str, Any]]]:
+def _inside(schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the objects that are written inside a value, each with how its keys are named."""
-    if isinstance(schema, bool):
+    if isinstance(schema, bool):  # anything, or nothing
         return
     if "items" in schema:
         for mark, inner in _inside(schema["items"]):
@@ -114,31 +115,34 @@ def _follow(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
     return root["$defs"][name] if name else {}
 
 
-def _kind(schema: dict[str, Any] | bool) -> str:
+def _kind(schema: Any) -> str:
     """Return the type of a value in words; of a definition its name, with a link."""
     if isinstance(schema, bool):
         return ""
-    if "prefixItems" in schema:
-        return f"list of {', '.join(_kind(item) or 'anything' for item in schema['prefixItems'])}"
     if "$ref" in schema:
         name = schema["$ref"].removeprefix("#/$defs/")
         return f"[{name}](#{name})"
-    if "const" in schema:
-        return code(json.dumps(schema["const"]))
-    if "enum" in schema:
-        return ", ".join(code(json.dumps(value)) for value in schema["enum"])
+    if "const" in schema or "enum" in schema:
+        return ", ".join(code(json.dumps(value)) for value in schema.get("enum", [schema.get("const")]))
     if branches := schema.get("anyOf") or schema.get("oneOf"):
-        kinds = [_kind(branch) for branch in branches]
-        return " or ".join(dict.fromkeys(kind for kind in kinds if kind))
-    kind = schema.get("type", "")
-    if isinstance(kind, list):
+        return " or ".join(dict.fromkeys(filter(None, map(_kind, branches))))
+    if isinstance(kind := schema.get("type", ""), list):
         return " or ".join(kind)
-    if kind == "array":
-        items = _kind(schema.get("items", {}))
-        return f"list of {items}" if items else "list"
-    if kind == "object" and isinstance(values := schema.get("additionalProperties"), dict) and "properties" not in schema:
-        return f"names to {_kind(values)}"
-    return kind + _range(schema)
+    return _list(schema) or _names(schema) or kind + _range(schema)
+
+
+def _list(schema: dict[str, Any]) -> str:
+    if "prefixItems" in schema:
+        return f"list of {', '.join(_kind(item) or 'anything' for item in schema['prefixItems'])}"
+    if schema.get("type") != "array":
+        return ""
+    items = _kind(schema.get("items", {}))
+    return f"list of {items}" if items else "list"
+
+
+def _names(schema: dict[str, Any]) -> str:
+    values = schema.get("additionalProperties")
+    return f"names to {_kind(values)}" if isinstance(values, dict) and "properties" not in schema else ""
 
 
 def _range(schema: dict[str, Any]) -> str:
@@ -153,11 +157,11 @@ def _plan() -> str:
     for name in ("PlanRecord", "PlannedSuite"):
         about, fields = fields_of(module, name)
         rows = [[code(field), code(kind), cell(what)] for field, kind, _, what in fields]
-        parts += [f"## `{name}`", about, table(("key", "type", "meaning"), rows)]
+        parts += [f"## `{name}`", about, shown(("key", "type", "meaning"), rows)]
     return page(
         "plan.json: what a run set out to do",
-        "Written and sealed before anything is asked, beside `run.json`. `tells verdict` reads both, and every difference "
-        "shuts the gate. It has no schema file: `harness/plan_file.py` reads and writes it. "
+        "Written and sealed before anything is asked, beside `run.json`. `tells verdict` reads both, and every "
+        "difference shuts the gate. It has no schema file: `harness/plan_file.py` reads and writes it. "
         "Why there is one: [reports](../reports.md#the-plan).",
         *parts,
     )

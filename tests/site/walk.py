@@ -1,9 +1,10 @@
 """Pages that are walked: what they tell a reader to write is written, what they tell him to run is run.
 
-In a page, `<!-- run -->` stands before a block of shell or Python that is run in the folder of the walk; `<!-- run:
-exit 2 -->` where it must end with another code, `<!-- run: model -->` where it takes weights; `<!-- run: skip -->` is what
-nothing is done with (an installation). `<!-- prints -->` stands before what the run before it printed: `...` on a line of
-its own is any number of lines. A block with a title is a file.
+In a page, `<!-- run -->` stands before a block of shell or Python that is run in the folder of the walk;
+`<!-- run: exit 2 -->` where it must end with another code, `<!-- run: model -->` where it takes weights;
+`<!-- run: skip -->` is what nothing is done with (an installation). `<!-- prints -->` stands before what the run before
+it printed: `...` on a line of its own is any number of lines, at the end of a line the rest of it. A block with a title
+is a file.
 """
 
 from __future__ import annotations
@@ -78,7 +79,11 @@ def blocks(page: str) -> Iterator[Block]:
     for found in BLOCK.finditer(page):
         how = tuple(word.strip() for word in (found["how"] or "").split(",") if word.strip())
         yield Block(
-            mark=found["mark"] or "", how=how, language=found["language"], title=found["title"] or "", text=found["text"]
+            mark=found["mark"] or "",
+            how=how,
+            language=found["language"],
+            title=found["title"] or "",
+            text=found["text"],
         )
 
 
@@ -121,7 +126,8 @@ def environment() -> dict[str, str]:
         if not name.startswith(("GITHUB_", "PYTEST_", "TELLS_NEED", "COV_")) and name not in {"COLUMNS", "VIRTUAL_ENV"}
     }
     folder = str(Path(sys.executable).parent)
-    return {**kept, "PATH": f"{folder}{os.pathsep}{kept.get('PATH', '')}", "HF_HUB_OFFLINE": "1"}
+    path = f"{folder}{os.pathsep}{kept.get('PATH', '')}"
+    return {**kept, "PATH": path, "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
 
 
 def differs(expected: str, said: str) -> str:
@@ -141,10 +147,15 @@ def differs(expected: str, said: str) -> str:
 
 
 def same(line: str, other: str) -> bool:
-    """Tell whether two lines say the same, numbers with a point within what machines differ by."""
-    if NUMBER.sub("#", line) != NUMBER.sub("#", other):
+    """Tell whether two lines say the same, numbers with a point within what machines differ by.
+
+    A line that ends in ` ...` says how the other one begins.
+    """
+    begin = line.removesuffix(" ...")
+    wanted, found = NUMBER.sub("#", begin), NUMBER.sub("#", other)
+    if wanted != found and not (begin != line and found.startswith(f"{wanted} ")):
         return False
-    return all(map(_near, NUMBER.findall(line), NUMBER.findall(other)))
+    return all(map(_near, NUMBER.findall(begin), NUMBER.findall(other)))
 
 
 def _near(number: str, other: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from scipy.stats import beta, binom
 
 from harness.policy.waivers import Excuse, Waiver
-from harness.record import ItemRecord
 from harness.stats import exact_limits
 from harness.verdict import Bound, Measurement, Verdict
 from harness.writers import words
 from harness.writers.hints import Context, hint, planned
 from tests.record_factory import make_item
+
+if TYPE_CHECKING:
+    from harness.record import ItemRecord
 
 PASS, FAIL, INCONCLUSIVE, INVALID, WAIVED = (
     Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.INVALID, Verdict.WAIVED,
@@ -154,7 +156,7 @@ def test_a_value_at_its_limit_is_never_decided() -> None:
 
 
 def test_a_resampled_number_is_planned_by_its_spread() -> None:
-    """40 scenarios reach 0.2 from 1.4, the limit is 0.1 away: 4 times as many, and 80 % of the time (1 + 0.842 / 1.645)²."""
+    """40 scenarios reach 0.2 from 1.4, the limit is 0.1 away: 4 times those, for 80 % (1 + 0.842 / 1.645)² of that."""
     item = number(1.4, 1.2, 1.6, NATS, cause="[1.2, 1.6] nats spans the limit 1.5: too little data")
     needed = math.ceil(40 * (2 * (1 + 0.8416212 / 1.6448536)) ** 2)
     assert hint(item, NONE) == (
@@ -190,5 +192,5 @@ def test_a_cause_that_says_more_is_kept() -> None:
     ],
 )
 def test_counts_are_shown_as_counts(item: ItemRecord, told: str, side: str) -> None:
-    """k of n where things were counted, else value and n; and the limit of the interval that decides."""
+    """As k of n where things were counted, else value and n; and the limit of the interval that decides."""
     assert (words.tallied(item), words.decisive(item)) == (told, side)

@@ -137,7 +137,9 @@ def test_nothing_is_fetched_and_nothing_runs_but_the_page_s_own_script() -> None
 def test_the_script_is_small_and_writes_no_markup() -> None:
     """Texts of the page stay texts; nothing is asked of anywhere, nothing is compiled."""
     assert len(SCRIPT.encode()) < 10_000
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval|Function\(|fetch|XMLHttp|import", SCRIPT)
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacent|document\.write|eval|Function\(|fetch|XMLHttp|import", SCRIPT
+    )
 
 
 def test_what_a_release_manager_needs_is_there() -> None:
@@ -168,7 +170,7 @@ def test_restricted_and_internal_suites() -> None:
 
 
 def test_a_large_run_stays_small(tmp_path: Path) -> None:
-    """A thousand items in less than a megabyte, each of them there; the exchanges left out are in the file beside it."""
+    """A thousand items in less than a megabyte, each of them there; exchanges left out are in the file beside it."""
     record = make_record(*[make_item(f"case-{place}") for place in range(1000)])
     text = html.write(record, tmp_path).read_text()
     assert len(text.encode()) < 1_000_000

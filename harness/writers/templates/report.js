@@ -58,9 +58,12 @@ function sort() {
     homes.forEach(function (home) {
       var mine = Array.prototype.filter.call(home.children, function (box) { return box.matches(kind); });
       var end = mine[mine.length - 1].nextSibling;
-      mine.map(function (box) { return [least(box, KEYS[how]), least(box, KEYS.worst), box]; }).sort(function (a, b) {
-        return a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : a[1] - b[1];
-      }).forEach(function (one) { home.insertBefore(one[2], end); });
+      var order = mine.map(function (box) { return [least(box, KEYS[how]), least(box, KEYS.worst), box]; });
+      order.sort(function (a, b) { return a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : a[1] - b[1]; });
+      // Moving is dear, and many groups are in order already.
+      if (order.some(function (one, at) { return one[2] !== mine[at]; })) {
+        order.forEach(function (one) { home.insertBefore(one[2], end); });
+      }
     });
   });
 }
