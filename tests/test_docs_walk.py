@@ -144,12 +144,28 @@ def test_a_page_that_says_something_else_is_found(tmp_path: Path) -> None:
 
 
 def test_outputs_are_compared_line_by_line() -> None:
-    assert differs("a\n...\nd\n", "a\nb\nc\nd\n") == ""
-    assert differs("...\nd\n", "a\nd\n") == ""
-    assert differs("a\nc\n", "a\nb\nc\n") == "c"
-    assert differs("a\n", "a\nb\n") != ""
-    assert differs("a\nb\n", "a\n") == "b"
-    assert differs("a\n...\nb\n...\na\n", "a\nb\n") == "a"
+    for shown in (
+        "a\n...\nd\n",
+        "...\nd\n",
+        "...\nc\nd\n",
+        "a\n...\n",
+        "...\nb\nc\n...\n",
+        "a\nb\nc\nd\n",
+        "...\nb\n...\nd\n",
+    ):
+        assert differs(shown, "a\nb\nc\nd\n") == ""
+    assert differs("...\na\n", "a\nb\na\n") == ""
+    for shown, missed in (("a\nc\n...\n", "c"), ("...\ne\n...\n", "e"), ("b\n...\n", "b"), ("...\nc\n", "c")):
+        assert differs(shown, "a\nb\nc\nd\n") == missed
+    for shown in (
+        "a\n",
+        "a\nb\nc\n",
+        "...\nb\n...\na\n...\n",
+        "...\nd\n...\nd\n",
+        "a\nb\n...\nb\nc\nd\n",
+        "...\nd\ne\n",
+    ):
+        assert differs(shown, "a\nb\nc\nd\n") != ""
 
 
 def test_numbers_with_a_point_may_round_otherwise_and_no_others() -> None:

@@ -9,6 +9,7 @@ is a file.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
@@ -132,18 +133,38 @@ def environment() -> dict[str, str]:
 
 def differs(expected: str, said: str) -> str:
     """Return the first line that a page shows and that was not printed in its place; empty where all were."""
-    wanted, printed = _lines(expected), _lines(said)
-    place, free = 0, False
-    for line in wanted:
+    printed, place = _lines(said), 0
+    pieces = _pieces(_lines(expected))
+    for number, piece in enumerate(pieces):
+        first, last = number == 0, number == len(pieces) - 1
+        end = len(printed) - len(piece)
+        starts = [0] if first else [end] if last else range(place, end + 1)
+        if first and last and len(printed) != len(piece):
+            return f"(nothing but these lines) {' / '.join(piece)}"
+        found = [start for start in starts if start >= place and not _missing(piece, printed[start:])]
+        if not found:
+            return _missing(piece, printed[max(starts, default=0) :]) or f"(in this place) {' / '.join(piece)}"
+        place = found[0] + len(piece)
+    return ""
+
+
+def _pieces(lines: list[str]) -> list[list[str]]:
+    """Return the lines between one `...` and the next."""
+    pieces: list[list[str]] = [[]]
+    for line in lines:
         if line == "...":
-            free = True
-            continue
-        here = range(place, len(printed) if free else min(place + 1, len(printed)))
-        at = next((n for n in here if same(line, printed[n])), None)
-        if at is None:
+            pieces.append([])
+        else:
+            pieces[-1].append(line)
+    return pieces
+
+
+def _missing(piece: list[str], printed: list[str]) -> str:
+    """Return the first line of a piece that is not the one printed there; empty where all are."""
+    for line, other in itertools.zip_longest(piece, printed[: len(piece)], fillvalue=""):
+        if not same(line, other):
             return line
-        place, free = at + 1, False
-    return "" if free or place == len(printed) else f"(nothing more, but there was: {printed[place]})"
+    return ""
 
 
 def same(line: str, other: str) -> bool:
