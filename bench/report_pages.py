@@ -1,6 +1,6 @@
 """How large `report.html` is and how long a browser takes to show it, by number of checks.
 
-    python bench/report_pages.py                       the example (57 checks), 100, 1,000 and 5,000; five loads each
+    python bench/report_pages.py                       the example, 100, 1,000 and 5,000 checks; five loads each
     python bench/report_pages.py --checks 100 --loads 3
     python bench/report_pages.py --out DIR             where the table (.md) and the numbers (.json) go
 
