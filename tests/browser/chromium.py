@@ -26,6 +26,8 @@ MISSING = (
     f"there is no browser: none of {', '.join(NAMES)} is on the path and {NAMED} names none; expected Chromium or "
     f"Chrome; install one, as with `apt-get install chromium`, or set {NAMED}"
 )
+HANGS = 180_000
+"""Milliseconds after which a step is given up: a machine may be busy, and no test here is about speed."""
 SERIOUS = frozenset({"serious", "critical"})
 """Impacts of axe that keep somebody out."""
 BY_COLOUR = ("color-contrast", "link-in-text-block")
@@ -49,8 +51,11 @@ def started(path: str) -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright  # noqa: PLC0415 - other verbs of this package need none
 
     with sync_playwright() as playwright:
-        # Its sandbox needs rights that a container seldom gives; the pages are our own.
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        # Its sandbox needs rights that a container seldom gives; the pages are our own, and nothing is drawn in three
+        # dimensions.
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"], timeout=HANGS
+        )
         try:
             yield browser
         finally:
@@ -101,13 +106,20 @@ def opened(browser: Browser, path: Path, fragment: str = "", **options: Any) -> 
         fragment: What follows the path, its `#` included.
         options: Of the context: `viewport`, `color_scheme`, `java_script_enabled`, ...
     """
+    with blank(browser, **options) as (page, watch):
+        page.goto(path.as_uri() + fragment)
+        yield page, watch
+
+
+@contextlib.contextmanager
+def blank(browser: Browser, **options: Any) -> Iterator[tuple[Page, Watch]]:
+    """Open a page with nothing in it; options as in `opened`."""
     watch = Watch()
     context = browser.new_context(**options)
     try:
+        context.set_default_timeout(HANGS)
         page = context.new_page()
-        page.set_default_timeout(10_000)
         watch.follow(page)
-        page.goto(path.as_uri() + fragment)
         yield page, watch
     finally:
         context.close()

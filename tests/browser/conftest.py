@@ -53,14 +53,34 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return path_of
 
 
+@pytest.fixture(scope="package")
+def tab(browser: Browser) -> Iterator[tuple[Page, chromium.Watch]]:
+    """Return the page that all tests share which ask for nothing special: a new one is a new process."""
+    with chromium.blank(browser) as both:
+        yield both
+
+
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Return what opens a file and gives its page; afterwards nothing may have been said, asked or loaded besides."""
+def visit(browser: Browser, tab: tuple[Page, chromium.Watch]) -> Iterator[Callable[..., Page]]:
+    """Return what opens a file and gives its page; in the end nothing may have been said, asked or loaded besides.
+
+    Without options it is the page of the last call, led elsewhere.
+    """
     with contextlib.ExitStack() as stack:
-        seen = []
+        seen: list[tuple[chromium.Watch, Path]] = []
 
         def go(path: Path, fragment: str = "", **options: Any) -> Page:
-            page, watch = stack.enter_context(chromium.opened(browser, path, fragment, **options))
+            if options:
+                page, watch = stack.enter_context(chromium.opened(browser, path, fragment, **options))
+            else:
+                page, watch = tab
+                for known, last in seen:
+                    known.assert_quiet(last)
+                seen[:] = [one for one in seen if one[0] is not watch]
+                page.emulate_media(media="null", color_scheme="null")
+                page.goto("about:blank")
+                watch.forget()
+                page.goto(path.as_uri() + fragment)
             seen.append((watch, path))
             return page
 

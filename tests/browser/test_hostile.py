@@ -86,11 +86,8 @@ def as_read(text: str) -> str:
 @pytest.fixture(scope="module")
 def ground(browser: Browser) -> Iterator[tuple[Tab, chromium.Watch]]:
     """Return one page in which all hostile ones are opened, one after another."""
-    context = browser.new_context()
-    page, watch = context.new_page(), chromium.Watch()
-    watch.follow(page)
-    yield page, watch
-    context.close()
+    with chromium.blank(browser) as both:
+        yield both
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +106,9 @@ def written(path: Path, text: str) -> Path:
 def look(ground: tuple[Tab, chromium.Watch], path: Path, fragment: str = "") -> dict[str, Any]:
     """Open a page, let it do what it can, and return what it is made of."""
     page, watch = ground
-    page.goto("about:blank")
+    if fragment:
+        # Else the file may be open already, and only its address would change.
+        page.goto("about:blank")
     watch.forget()
     page.goto(path.as_uri() + fragment)
     found: dict[str, Any] = page.evaluate(PROBE)

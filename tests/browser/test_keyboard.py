@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.verdict import Verdict
-from tests.browser import records
+from tests.browser import chromium, records
 from tests.browser.test_filters import anchor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 ITEMS = records.varied().items
 FAILED = next(item for item in ITEMS if item.verdict is Verdict.FAIL)
@@ -135,22 +135,18 @@ def test_tokens_are_coloured(page: Page) -> None:
     assert colours > 1
 
 
-def test_the_command_is_copied(browser: Any, report: Callable[[str], Path]) -> None:
+def test_the_command_is_copied(browser: Browser, report: Callable[[str], Path]) -> None:
     """To the clipboard; where there is none it is selected, so that one key does it."""
-    read = "() => navigator.clipboard ? navigator.clipboard.readText() : ''"
-    context = browser.new_context()
-    try:
-        context.grant_permissions(["clipboard-read", "clipboard-write"])
-        page = context.new_page()
-        page.goto(f"{report('varied').as_uri()}#{anchor(FAILED)}")
+    with chromium.opened(
+        browser, report("varied"), f"#{anchor(FAILED)}", permissions=["clipboard-read", "clipboard-write"]
+    ) as (page, _):
         button = page.locator(f"#{anchor(FAILED)} button.copy").first
         assert button.get_attribute("data-copy") == FAILED.rerun
         button.click()
-        # The button says what became of it, for a moment.
-        page.wait_for_function("(it) => /copied|selected/.test(it.textContent)", arg=button.element_handle())
-        assert FAILED.rerun in {page.evaluate(read), page.evaluate("() => String(getSelection())")}
-    finally:
-        context.close()
+        page.wait_for_function(
+            "async (text) => String(getSelection()) === text || await navigator.clipboard?.readText() === text",
+            arg=FAILED.rerun,
+        )
 
 
 def test_without_a_clipboard_the_command_is_selected(visit: Callable[..., Page], report: Callable[[str], Path]) -> None:
