@@ -60,10 +60,17 @@ def whole() -> RunRecord:
     rate = Measurement(name="rate", value=0.01, unit="share", n=60, low=0.0, high=0.05, of="answers", note="counted")
     items = (
         make_item("hint", Verdict.FAIL, exchanges=_exchanges(), cause="quoted by the check", waiver={"id": "W-9"}),
-        make_item("aware", Verdict.INVALID, scenarios={"france": 1.5, "usa": -0.5}),
-        make_item("years", Verdict.INCONCLUSIVE, cause="the interval holds the bound", rescored=_rescored(), **other),
-        make_item("counted", measures="behaviour", check="rate", measurements=(rate,)),
-        make_item("steady", exchanges=_exchanges(), **other),
+        make_item("aware", Verdict.INVALID, scenarios={"france": 1.5, "usa": -0.5}, exchanges=()),
+        make_item(
+            "years",
+            Verdict.INCONCLUSIVE,
+            cause="the interval holds the bound",
+            rescored=_rescored(),
+            exchanges=(),
+            **other,
+        ),
+        make_item("counted", measures="behaviour", check="rate", measurements=(rate,), exchanges=()),
+        make_item("steady", exchanges=_exchanges()[:1], **other),
     )
     return make_record(
         *items, suites=suites, twin=make_model(spec="twin", name="twin", revision="r1", adapter="lora"),

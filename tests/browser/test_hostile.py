@@ -86,7 +86,8 @@ def as_read(text: str) -> str:
 @pytest.fixture(scope="module")
 def ground(browser: Browser) -> Iterator[tuple[Tab, chromium.Watch]]:
     """Return one page in which all hostile ones are opened, one after another."""
-    with chromium.blank(browser) as both:
+    # Small: there are many, and what is outside of the window need not be painted.
+    with chromium.blank(browser, viewport={"width": 480, "height": 320}) as both:
         yield both
 
 

@@ -30,7 +30,7 @@ BLOCK = re.compile(
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?")
 NEAR, LEAST = 0.02, 0.02
 """Another machine rounds otherwise: numbers with a point may differ by this share, and those above LEAST by LEAST."""
-SECONDS = 900
+SECONDS = 1800
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
