@@ -86,13 +86,8 @@ def _order(names: Iterable[str]) -> list[str]:
 
 
 def _imports(module: str, names: Iterable[str]) -> str:
-    lines, line = [], "    "
-    for name in sorted(names):
-        if len(line) + len(name) > 100:
-            lines.append(line.rstrip())
-            line = "    "
-        line += f"{name}, "
-    return "\n".join([f"from {module} import (", *lines, line.rstrip(), ")"])
+    """One name a line, as the formatter wants it of the code in a page."""
+    return "\n".join([f"from {module} import (", *(f"    {name}," for name in sorted(names)), ")"])
 
 
 def _module_doc(module: str) -> str:
