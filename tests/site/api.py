@@ -139,7 +139,8 @@ def _entry(name: str, node: Definition | ast.Assign | ast.AnnAssign, level: int 
             if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
                 parts += [_signature(method, owner=name), _doc(method)]
     else:
-        parts.append(f"```python\n{ast.unparse(node)}\n```")
+        written = ast.unparse(node).replace("'", '"')  # the formatter's quotes; none of these holds one within
+        parts.append(f"```python\n{written}\n```")
     return "\n\n".join(part for part in parts if part)
 
 
