@@ -84,8 +84,11 @@ def ran(tmp_path: Path) -> Callable[..., Path]:
     return run
 
 
-def test_a_walk_through_releases(ran: Callable[..., Path], tmp_path: Path, capsys: Captured) -> None:
+def test_a_walk_through_releases(
+    ran: Callable[..., Path], tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Baseline, the same again, a failure, a green regression, an update refused and one accepted."""
+    monkeypatch.setenv("COLUMNS", "120")  # names stay whole
     kept = tmp_path / "baselines" / "run.json"
     first, again = ran("first", honest_rules()), ran("again", honest_rules())
     deceiver, leans = ran("deceiver", leaning(3.0)), ran("leans", leaning(0.4))

@@ -111,6 +111,7 @@ def test_the_walk(project: Project, capsys: pytest.CaptureFixture[str], monkeypa
     """A baseline, a regression, a waiver, its end, waivers that are none, and a model that is mended."""
     for name in [name for name in os.environ if name.startswith("GITHUB_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "100")  # as wide as the page shows its tables
     walk, codes = Walk(project, capsys), []
     for language, name, text in steps():
         if name:
