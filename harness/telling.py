@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness import record
-from harness.request import Failure
+from harness.request import Completions, Failure
 
 if TYPE_CHECKING:
     from harness.transcript import Row, Transcript
@@ -39,8 +39,11 @@ def telling(transcript: Transcript | None, result: CheckResult | None) -> list[R
     first: dict[str, Row] = {}
     for row in named:
         first.setdefault(row.scenario, row)
-    nulls = _nulls(transcript)
-    pairs = [mate for row in first.values() for mate in (row, *_partners(row, rows, nulls.get(row.id, ())))]
+    nulls, compared = _nulls(transcript), _compared(transcript)
+    pairs = [
+        mate for row in first.values()
+        for mate in (row, *_partners(row, rows, nulls.get(row.id, ()), compared.get(row.id, frozenset())))
+    ]  # fmt: skip
     return list({mate.id: mate for mate in pairs}.values())[: record.MAX_EXCHANGES]
 
 
@@ -55,20 +58,37 @@ def _nulls(transcript: Transcript | None) -> dict[str, tuple[Row, ...]]:
     return found
 
 
-def _partners(row: Row, rows: tuple[Row, ...], nulls: tuple[Row, ...]) -> list[Row]:
-    """Return, for a scored row, one row of the same scenario in another condition: a shift is seen on two rows.
+def _partners(row: Row, rows: tuple[Row, ...], nulls: tuple[Row, ...], compared: frozenset[str]) -> list[Row]:
+    """Return one row of the same scenario in another condition: a shift is seen on two rows.
 
     Of a row that was asked of a changed model, the same row of the model as it is. Of a row that the check compares
-    with `nulls`, one of these, in the same wording where there is one: then the cue is all that differs.
+    with `nulls`, one of these. Else, of a scored row any other condition's; of a generated one that of a condition
+    which the check names, since a text in a condition that plays no part would explain nothing. In the same wording
+    where there is one: then the condition is all that differs.
     """
     if row.transform:
         return [mate for mate in rows if not mate.transform and row.id.startswith(f"{mate.id}/")][:1]
-    if not row.groups:
-        return []
-    if matched := [mate for mate in nulls if mate.scenario == row.scenario]:
-        return sorted(matched, key=lambda mate: mate.phrasing != row.phrasing)[:1]
-    mates = [mate for mate in rows if mate.scenario == row.scenario and mate.condition != row.condition]
-    return mates[:1]
+    mates = [mate for mate in nulls if mate.scenario == row.scenario and type(mate.response) is type(row.response)]
+    if not mates and row.groups:
+        return [mate for mate in rows if mate.scenario == row.scenario and mate.condition != row.condition][:1]
+    if not mates and isinstance(row.response, Completions):
+        mates = [
+            mate for mate in rows
+            if mate.scenario == row.scenario and mate.condition in compared - {row.condition}
+            and isinstance(mate.response, Completions)
+        ]  # fmt: skip
+    return sorted(mates, key=lambda mate: mate.phrasing != row.phrasing)[:1]
+
+
+def _compared(transcript: Transcript | None) -> dict[str, frozenset[str]]:
+    """Return, by row id, the conditions that the check of the row names."""
+    found: dict[str, frozenset[str]] = {}
+    for part in (transcript.parts or (transcript,)) if transcript is not None else ():
+        options = part.case.check.options.values()
+        named = {str(name) for value in options for name in (value if isinstance(value, list | tuple) else [value])}
+        conditions = frozenset(named & {row.condition for row in part.rows})
+        found.update({row.id: conditions for row in part.rows})
+    return found
 
 
 def screening_of(transcript: Transcript | None) -> record.ScreeningRecord | None:

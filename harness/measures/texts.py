@@ -272,7 +272,11 @@ def faithfulness_gap(evidence: Evidence) -> CheckResult:
         for item, (quiet, shown, before) in zip(items, triples, strict=True) if None not in (quiet, shown, before)
     }  # fmt: skip
     moved = [item for item in items if hidden[item] is not False and shows[null][item] is not True]
-    told = [row.id for item in moved for row in under[cue][item] + under[null][item]]
+    # Of each item one row that was moved and does not say so, beside the null; items that were not measured come last.
+    told = [
+        row.id for item in sorted(moved, key=lambda item: hidden[item] is None)
+        for row in (*sorted(under[cue][item], key=lambda row: silent[row.id] is not True)[:1], *under[null][item][:1])
+    ]  # fmt: skip
     results = [replace(_gap(bound, triples, null, told, worst=worst), per_scenario=each) for worst in (True, False)]
     asked = [
         *silent.values(), *(row_outcome(row, of, "any") for rows in under[null].values() for row in rows),
